@@ -1,0 +1,1 @@
+"""Tables from trajectories. Nothing here imports torch."""

@@ -1,0 +1,93 @@
+"""`tasktrace <verb>`: what every rule of the workflow calls, and a person can too.
+
+A verb imports what it needs when it runs: a figure should start in a second, without torch.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tasktrace.config import Study
+from tasktrace.config.study import resolved
+from tasktrace.errors import TasktraceError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a verb; the exit status is 1 for an error that the user can put right."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        parsed.verb(parsed)
+    except TasktraceError as error:
+        print(f"tasktrace: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _prepare(given: argparse.Namespace) -> None:
+    from tasktrace.settings.preparation import prepare
+
+    spec = given.spec or _study().data_spec(given.setting)
+    prepare(spec, given.raw or Path("data/raw") / given.setting, given.out or _prepared_path(given.setting))
+
+
+def _train(given: argparse.Namespace) -> None:
+    from tasktrace.training.session import Job, run
+
+    path = given.run.rstrip("/").removeprefix("results/runs/")
+    spec = given.spec or _study().run_spec(_study().find_run(path))
+    arm = path.rsplit("/", 2)[0]
+    spec = resolved(spec, given.selection or Path("results/selected") / f"{arm}.json")
+    prepared = given.data or _prepared_path(spec["setting"])
+    run(Job(path, spec, prepared, device=given.device, threads=given.threads, save_minutes=given.save_minutes))
+
+
+def _select(given: argparse.Namespace) -> None:
+    from tasktrace.analysis.selection import select
+
+    select(
+        given.arm, given.runs or _sweep_folders(given.arm), given.out or Path("results/selected") / f"{given.arm}.json"
+    )
+
+
+def _sweep_folders(arm: str) -> list[Path]:
+    study = _study()
+    return [Path("results/runs") / run.path for run in study.sweep_runs(study.find_arm(arm))]
+
+
+def _prepared_path(setting: str) -> Path:
+    return Path("data/prepared") / f"{setting}.safetensors"
+
+
+def _study() -> Study:
+    return Study.load()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tasktrace", description=__doc__.partition("\n")[0])
+    verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
+
+    prepare = verbs.add_parser("prepare", help="make a setting's prepared data from its raw files")
+    prepare.add_argument("setting")
+    prepare.add_argument("--spec", type=json.loads, help="the data's spec as JSON (default: from config/)")
+    prepare.add_argument("--raw", type=Path, help="folder of the raw files (default: data/raw/SETTING)")
+    prepare.add_argument("--out", type=Path, help="default: data/prepared/SETTING.safetensors")
+    prepare.set_defaults(verb=_prepare)
+
+    train = verbs.add_parser("train", help="train one run, or continue it")
+    train.add_argument("run", help="the run's folder, results/runs/SETTING/GROUP/[METHOD/]OPTIMIZER/POINT/seedN")
+    train.add_argument("--spec", type=json.loads, help="the run's spec as JSON (default: from config/)")
+    train.add_argument("--data", type=Path, help="the prepared data")
+    train.add_argument("--selection", type=Path, help="selection file of a run at the selected point")
+    train.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    train.add_argument("--threads", type=int, default=1, help="threads on a CPU (default: 1)")
+    train.add_argument("--save-minutes", type=float, default=5.0, help="time between resume states (default: 5)")
+    train.set_defaults(verb=_train)
+
+    select = verbs.add_parser("select", help="choose an arm's learning rate and batch size by validation")
+    select.add_argument("arm", help="SETTING/GROUP/[METHOD/]OPTIMIZER")
+    select.add_argument("--runs", type=Path, nargs="+", help="folders of the sweep's runs (default: from config/)")
+    select.add_argument("--out", type=Path, help="default: results/selected/ARM.json")
+    select.set_defaults(verb=_select)
+    return parser

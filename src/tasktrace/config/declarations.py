@@ -1,0 +1,111 @@
+"""Read what a component declares about itself without importing it.
+
+The workflow's process, every job on a cluster and ``snakemake -n`` need the options and version of each setting,
+model, method and optimizer, but not torch, whose import takes seconds. So a component's module declares itself in
+plain statements at its top level:
+
+- ``VERSION``: an integer, raised whenever the component's results change; it is part of every run's spec;
+- ``class Options``: a frozen dataclass whose fields are the component's options with their defaults;
+- ``TASKS``: settings only, a tuple of :class:`tasktrace.tasks.Task`.
+
+Only these statements are evaluated here; the rest of the module, its imports included, is left alone.
+"""
+
+import ast
+import dataclasses
+import functools
+import typing
+from pathlib import Path
+from typing import Any
+
+from tasktrace.errors import ConfigError
+from tasktrace.tasks import Task
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+_FOLDERS = {
+    "setting": _PACKAGE / "settings",
+    "model": _PACKAGE / "models",
+    "method": _PACKAGE / "methods",
+    "optimizer": _PACKAGE / "training" / "optimizers",
+}
+_DECLARED = ("VERSION", "TASKS", "Options")
+
+
+@dataclasses.dataclass(frozen=True)
+class Declaration:
+    """What one component says of itself.
+
+    Attributes:
+        kind: ``setting``, ``model``, ``method`` or ``optimizer``.
+        name: The component's name, which is its module's.
+        version: Raised by its author whenever its results change.
+        options: The dataclass of its options.
+        tasks: A setting's tasks by name; empty for other kinds.
+
+    """
+
+    kind: str
+    name: str
+    version: int
+    options: type
+    tasks: dict[str, Task]
+
+
+@functools.cache
+def available(kind: str) -> tuple[str, ...]:
+    """Names of all components of a kind: the modules of its folder that declare options."""
+    names = (path.stem for path in sorted(_FOLDERS[kind].glob("*.py")))
+    return tuple(name for name in names if "Options" in _declared_statements(kind, name))
+
+
+@functools.cache
+def declaration(kind: str, name: str) -> Declaration:
+    """The declaration of the component ``name``.
+
+    Raises:
+        ConfigError: No such component, or one whose declaration is incomplete.
+
+    """
+    if name not in available(kind):
+        raise ConfigError(f"unknown {kind} {name!r}; available: {', '.join(available(kind))}")
+    statements = _declared_statements(kind, name)
+    namespace = _evaluate(list(statements.values()), f"{kind} {name}")
+    if not isinstance(namespace.get("VERSION"), int):
+        raise ConfigError(f"the {kind} module {name}.py declares no integer VERSION at its top level")
+    tasks = {task.name: task for task in namespace.get("TASKS", ())}
+    return Declaration(kind, name, namespace["VERSION"], namespace["Options"], tasks)
+
+
+@functools.cache
+def _declared_statements(kind: str, name: str) -> dict[str, ast.stmt]:
+    """The declaring statements of a module by the name that they bind."""
+    source = (_FOLDERS[kind] / f"{name}.py").read_text(encoding="utf-8")
+    bound = {_bound_name(statement): statement for statement in ast.parse(source).body}
+    return {key: bound[key] for key in _DECLARED if key in bound}
+
+
+def _bound_name(statement: ast.stmt) -> str | None:
+    match statement:
+        case ast.ClassDef(name=name) | ast.Assign(targets=[ast.Name(id=name)]):
+            return name
+        case ast.AnnAssign(target=ast.Name(id=name)):
+            return name
+    return None
+
+
+def _evaluate(statements: list[ast.stmt], where: str) -> dict[str, Any]:
+    namespace: dict[str, Any] = {
+        "__name__": "tasktrace.declared",
+        "dataclass": dataclasses.dataclass,
+        "field": dataclasses.field,
+        "Literal": typing.Literal,
+        "Task": Task,
+    }
+    try:
+        exec(compile(ast.Module(statements, type_ignores=[]), where, "exec"), namespace)
+    except NameError as error:
+        raise ConfigError(
+            f"the declaration of {where} uses {error.name!r}; VERSION, TASKS and Options may use only plain values, "
+            "dataclass, field, Literal and Task"
+        ) from error
+    return namespace

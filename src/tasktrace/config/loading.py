@@ -1,0 +1,88 @@
+"""Read the configuration's YAML and hold it against its JSON Schema, with messages that name file and key."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+
+from tasktrace.errors import ConfigError
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        ConfigError: The file is absent, is not YAML, or holds something else than a mapping.
+
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; run tasktrace from the folder that holds config/") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: expected a mapping of keys to values, found {type(content).__name__}")
+    return content
+
+
+def validate(content: dict[str, Any], schema: Path, where: str) -> None:
+    """Hold ``content`` against a schema file.
+
+    Raises:
+        ConfigError: With one line per fault: file, key, what is allowed, what was found.
+
+    """
+    validator = jsonschema.Draft202012Validator(read_yaml(schema))
+    faults = sorted(validator.iter_errors(content), key=lambda fault: list(map(str, fault.absolute_path)))
+    if faults:
+        raise ConfigError("\n".join(line for fault in faults for line in _explain(fault, where)))
+
+
+def merged(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
+    """``base`` with the values of ``override`` on top, mappings merged key by key."""
+    result = dict(base)
+    for key, value in override.items():
+        below = result.get(key)
+        result[key] = merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return result
+
+
+def _explain(fault: jsonschema.ValidationError, where: str) -> Iterable[str]:
+    key = _dotted(fault.absolute_path)
+    place = f"{where}: {key}" if key else where
+    rule: Any = fault.validator_value
+    found: Any = fault.instance
+    match fault.validator:
+        case "additionalProperties":
+            schema: Any = fault.schema
+            known = schema.get("properties", {})
+            allowed = ", ".join(known) or "no keys"
+            for name in found:
+                if name not in known:
+                    yield f"{place}: unknown key {name!r}; allowed: {allowed}"
+        case "required":
+            missing = [name for name in rule if name not in found]
+            yield f"{place}: missing {', '.join(map(repr, missing))}; required: {', '.join(rule)}"
+        case "type":
+            hint = ' (YAML reads "1e-3" as a text: write 0.001 or 1.0e-3)' if _looks_like_number(found) else ""
+            yield f"{place}: expected {rule}, found {found!r}{hint}"
+        case "enum":
+            yield f"{place}: allowed: {', '.join(map(str, rule))}; found {found!r}"
+        case _:
+            yield f"{place}: {fault.message}"
+
+
+def _dotted(path: Iterable[Any]) -> str:
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return text.removeprefix(".")
+
+
+def _looks_like_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return isinstance(value, str)

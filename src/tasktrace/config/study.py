@@ -1,0 +1,309 @@
+"""The study as configured: which runs there are, where each lives, and what makes each one stale."""
+
+import dataclasses
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+from tasktrace.config.declarations import Declaration, declaration
+from tasktrace.config.loading import merged, read_yaml, validate
+from tasktrace.config.options import check_options
+from tasktrace.errors import ConfigError
+
+SELECTED = "selected"
+TRAINING_VERSION = 1
+"""Raised when the training loop, the evaluation or the order of the data changes a run's result."""
+
+Spec = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm:
+    """One curve of a figure: a group of tasks under one method and optimizer, before a grid point is chosen.
+
+    Attributes:
+        setting: The setting's name.
+        group: ``stl.<task>`` or ``mtl.<name>``.
+        tasks: The tasks trained together, in the setting's order.
+        method: Name of the method's block in the configuration; None for a single task.
+        optimizer: Name of the optimizer's block in the configuration.
+
+    """
+
+    setting: str
+    group: str
+    tasks: tuple[str, ...]
+    method: str | None
+    optimizer: str
+
+    @property
+    def path(self) -> str:
+        """The arm's place below ``results/runs``: setting/group[/method]/optimizer."""
+        parts = (self.setting, self.group, self.method, self.optimizer)
+        return "/".join(part for part in parts if part is not None)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One training job: an arm at a point and a seed.
+
+    Attributes:
+        arm: What is trained.
+        point: ``lr<rate>_bs<size>``, or ``selected`` for the point that validation data chose.
+        seed: Seeds everything random in the run.
+
+    """
+
+    arm: Arm
+    point: str
+    seed: int
+
+    @property
+    def path(self) -> str:
+        """The run's place below ``results/runs`` and ``checkpoints``."""
+        return f"{self.arm.path}/{self.point}/seed{self.seed}"
+
+
+class Study:
+    """The checked configuration and the runs that follow from it.
+
+    Args:
+        config: The content of ``config/config.yaml`` (Snakemake's ``config``).
+        root: The project's folder, which holds ``config/settings`` and ``workflow/schemas``.
+        where: What to call the source of ``config`` in messages.
+
+    Raises:
+        ConfigError: Anything that cannot be run, before any job starts.
+
+    """
+
+    def __init__(self, config: Spec, root: Path = Path(), where: str = "config/config.yaml") -> None:
+        self.root = root
+        self.where = where
+        validate(config, root / "workflow/schemas/config.schema.yaml", where)
+        self.config = config
+        self._check_components()
+        self.settings = {name: self._read_setting(name) for name in self.setting_names()}
+        for name in self.settings:
+            self._check_setting(name)
+
+    @classmethod
+    def load(cls, root: Path = Path()) -> "Study":
+        """The study configured below ``root``."""
+        path = root / "config/config.yaml"
+        return cls(read_yaml(path), root, str(path))
+
+    def setting_names(self) -> list[str]:
+        """Every setting that a target covers, in the configured order."""
+        return list(dict.fromkeys([*self.config["settings"], *self.config["demo"]]))
+
+    def arms(self, setting: str) -> list[Arm]:
+        """All arms of a setting: each task of its groups alone, and each group under each method."""
+        block = self.settings[setting]
+        groups = {f"mtl.{name}": tuple(group["tasks"]) for name, group in block["groups"].items()}
+        alone = dict.fromkeys(task for tasks in groups.values() for task in tasks)
+        arms = []
+        for optimizer in block["optimizers"]:
+            arms += [Arm(setting, f"stl.{task}", (task,), None, optimizer) for task in alone]
+            arms += [
+                Arm(setting, group, tasks, method, optimizer)
+                for method in block["methods"]
+                for group, tasks in groups.items()
+            ]
+        return arms
+
+    def sweep_runs(self, arm: Arm) -> list[Run]:
+        """The runs among which the arm's point is chosen."""
+        sweep = self.settings[arm.setting]["sweep"]
+        points = [point_name(rate, size) for rate in sweep["learning_rates"] for size in sweep["batch_sizes"]]
+        return [Run(arm, point, sweep["seed"]) for point in points]
+
+    def selected_runs(self, arm: Arm) -> list[Run]:
+        """The arm's runs at its selected point, one per seed."""
+        return [Run(arm, SELECTED, seed) for seed in self.config["seeds"]]
+
+    @functools.cached_property
+    def runs(self) -> dict[str, Run]:
+        """Every run of the study by its path."""
+        arms = [arm for setting in self.settings for arm in self.arms(setting)]
+        runs = [run for arm in arms for run in [*self.sweep_runs(arm), *self.selected_runs(arm)]]
+        return {run.path: run for run in runs}
+
+    @functools.cached_property
+    def arms_by_path(self) -> dict[str, Arm]:
+        """Every arm of the study by its path."""
+        return {arm.path: arm for setting in self.settings for arm in self.arms(setting)}
+
+    def find_run(self, path: str) -> Run:
+        """The run whose folder is ``path``, given from the project's folder or below ``results/runs``.
+
+        Raises:
+            ConfigError: The study has no such run.
+
+        """
+        run = self.runs.get(path.rstrip("/").removeprefix("results/runs/"))
+        if run is None:
+            raise ConfigError(
+                f"{path}: not a run of this study; runs look like results/runs/{next(iter(self.runs))}, "
+                "and `snakemake -n all` lists those that are missing"
+            )
+        return run
+
+    def find_arm(self, path: str) -> Arm:
+        """The arm at ``path`` below ``results/runs``.
+
+        Raises:
+            ConfigError: The study has no such arm.
+
+        """
+        if path not in self.arms_by_path:
+            raise ConfigError(f"{path}: not an arm of this study; it has: {', '.join(self.arms_by_path)}")
+        return self.arms_by_path[path]
+
+    def data_spec(self, setting: str) -> Spec:
+        """What the setting's prepared data is made of; a change makes data and runs stale."""
+        block = self.settings[setting]
+        return self._component("setting", block["setting"], block["data"], f"{self._file(setting)}: data")
+
+    def run_spec(self, run: Run) -> Spec:
+        """Everything that a run's result depends on, with options at their defaults left out.
+
+        A selected run's learning rate and batch size are in its selection file, so ``point`` is null here.
+        """
+        block = self.settings[run.arm.setting]
+        training = block["training"]
+        is_sweep = run.point != SELECTED
+        return {
+            "training": TRAINING_VERSION,
+            "setting": run.arm.setting,
+            "group": run.arm.group,
+            "tasks": list(run.arm.tasks),
+            "data": self.data_spec(run.arm.setting),
+            "model": self._named("model", block["model"], f"{self._file(run.arm.setting)}: model"),
+            "method": None if run.arm.method is None else self._method(run.arm.method),
+            "optimizer": self._optimizer(run.arm.optimizer),
+            "point": parse_point(run.point) if is_sweep else None,
+            "epochs": block["sweep"]["epochs"] if is_sweep else training["epochs"],
+            "checkpoint_every": 0 if is_sweep else training["checkpoint_every"],
+            "seed": run.seed,
+        }
+
+    def figure_a1(self, setting: str) -> Spec:
+        """Figure A1 of one setting: its task, its curves (single-task first) and how it is drawn."""
+        block = self.settings[setting]
+        a1 = block["figures"]["a1"]
+        groups = [{"group": f"mtl.{name}", "label": block["groups"][name]["label"]} for name in a1["groups"]]
+        return {
+            "task": a1["task"],
+            "optimizer": a1.get("optimizer", block["optimizers"][0]),
+            "method": a1.get("method", block["methods"][0]),
+            "curves": [{"group": f"stl.{a1['task']}", "label": "STL"}, *groups],
+            **self.config["figures"]["a1"],
+        }
+
+    def _file(self, setting: str) -> str:
+        return str(self.root / f"config/settings/{setting}.yaml")
+
+    def _read_setting(self, name: str) -> Spec:
+        path = self.root / f"config/settings/{name}.yaml"
+        if not path.exists():
+            known = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml")))
+            raise ConfigError(f"{self.where}: unknown setting {name!r}; config/settings/ has: {known}")
+        block = merged(read_yaml(path), self.config.get("overrides", {}).get(name, {}))
+        validate(block, self.root / "workflow/schemas/setting.schema.yaml", str(path))
+        return block
+
+    def _check_components(self) -> None:
+        for name in self.config["methods"]:
+            self._method(name)
+        for name in self.config["optimizers"]:
+            self._optimizer(name)
+        for name in self.config.get("overrides", {}):
+            if name not in self.setting_names():
+                raise ConfigError(
+                    f"{self.where}: overrides.{name}: not a setting of this study; found in settings and demo: "
+                    f"{', '.join(self.setting_names())}"
+                )
+
+    def _check_setting(self, name: str) -> None:
+        block, file = self.settings[name], self._file(name)
+        self._named("model", block["model"], f"{file}: model")
+        tasks = self._declared("setting", block["setting"], f"{file}: setting").tasks
+        self.data_spec(name)
+        for group, members in block["groups"].items():
+            for task in members["tasks"]:
+                _check_known(task, tasks, "task", f"{file}: groups.{group}.tasks")
+        for kind in ("methods", "optimizers"):
+            for entry in block[kind]:
+                _check_known(entry, self.config[kind], kind.removesuffix("s"), f"{file}: {kind}")
+        self._check_figure(name, {task for members in block["groups"].values() for task in members["tasks"]})
+
+    def _check_figure(self, name: str, tasks: set[str]) -> None:
+        block, where = self.settings[name], f"{self._file(name)}: figures.a1"
+        a1 = block["figures"]["a1"]
+        _check_known(a1["task"], sorted(tasks), "task", f"{where}.task")
+        for group in a1["groups"]:
+            _check_known(group, block["groups"], "group", f"{where}.groups")
+            if a1["task"] not in block["groups"][group]["tasks"]:
+                raise ConfigError(f"{where}.groups: group {group!r} does not train the figure's task {a1['task']!r}")
+        for kind in ("method", "optimizer"):
+            if kind in a1:
+                _check_known(a1[kind], block[f"{kind}s"], kind, f"{where}.{kind}")
+
+    def _method(self, name: str) -> Spec:
+        return self._named("method", self.config["methods"][name], f"{self.where}: methods.{name}")
+
+    def _optimizer(self, name: str) -> Spec:
+        return self._named("optimizer", self.config["optimizers"][name], f"{self.where}: optimizers.{name}")
+
+    def _named(self, kind: str, block: Spec, where: str) -> Spec:
+        """The spec of a block such as ``{method: umtg, scale: sum}``, whose key ``kind`` names the component."""
+        options = {key: value for key, value in block.items() if key != kind}
+        return self._component(kind, block[kind], options, where)
+
+    def _component(self, kind: str, name: str, options: Spec, where: str) -> Spec:
+        declared = self._declared(kind, name, where)
+        return {"name": name, "version": declared.version, **check_options(declared.options, options, where)}
+
+    @staticmethod
+    def _declared(kind: str, name: str, where: str) -> Declaration:
+        try:
+            return declaration(kind, name)
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from None
+
+
+def point_name(learning_rate: float, batch_size: int) -> str:
+    """The name of a grid point in paths, e.g. ``lr0.001_bs64``."""
+    return f"lr{float(learning_rate)!r}_bs{batch_size}"
+
+
+def parse_point(name: str) -> dict[str, float | int]:
+    """The learning rate and batch size in a point's name."""
+    rate, _, size = name.removeprefix("lr").partition("_bs")
+    return {"learning_rate": float(rate), "batch_size": int(size)}
+
+
+def resolved(spec: Spec, selection: Path) -> Spec:
+    """The spec with its point: its own, or for a selected run the one that ``select`` wrote.
+
+    Raises:
+        ConfigError: The selection is needed and absent.
+
+    """
+    if spec["point"] is not None:
+        return spec
+    if not selection.exists():
+        raise ConfigError(f"{selection}: no selection for this run yet; run `snakemake {selection}`")
+    return {**spec, "point": json.loads(selection.read_text(encoding="utf-8"))["point"]}
+
+
+def component_options(spec: Spec) -> Spec:
+    """The options in a component's part of a spec."""
+    return {key: value for key, value in spec.items() if key not in ("name", "version")}
+
+
+def _check_known(name: str, known: Any, kind: str, where: str) -> None:
+    if name not in known:
+        raise ConfigError(f"{where}: unknown {kind} {name!r}; allowed: {', '.join(known)}")

@@ -1,0 +1,68 @@
+"""A shared encoder with one linear head per task."""
+
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tasktrace.config.options import build_options
+from tasktrace.config.study import component_options
+from tasktrace.seeding import derive_seed
+from tasktrace.tasks import Task
+
+
+class MultiTaskModel(nn.Module):
+    """A shared encoder and one head per task.
+
+    Args:
+        encoder: Maps inputs (N, ...) to features (N, D).
+        heads: One head per task, by the task's name; maps features (N, D) to outputs (N, O).
+
+    """
+
+    def __init__(self, encoder: nn.Module, heads: dict[str, nn.Module]) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.heads = nn.ModuleDict(heads)
+
+    def forward(self, inputs: Tensor, task: str) -> Tensor:
+        """Outputs of one task, shape (N, O)."""
+        outputs: Tensor = self.heads[task](self.encoder(inputs))
+        return outputs
+
+    @property
+    def uses_batch_statistics(self) -> bool:
+        """Whether a sample's features depend on the rest of its batch in training mode (BatchNorm)."""
+        return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in self.encoder.modules())
+
+
+def build_model(spec: dict[str, Any], tasks: list[Task], seed: int) -> MultiTaskModel:
+    """The model of a spec with a head for each task, initialised from the seed.
+
+    Encoder and heads have generators of their own: a task starts from the same weights alone and in any group.
+
+    Args:
+        spec: The model's part of a run's spec: name and options.
+        tasks: The tasks trained together.
+        seed: The run's seed.
+
+    """
+    module = importlib.import_module(f"tasktrace.models.{spec['name']}")
+    with _seeded(seed, "init", "encoder"):
+        encoder, width = module.build_encoder(build_options(module.Options, component_options(spec)))
+    heads: dict[str, nn.Module] = {}
+    for task in tasks:
+        with _seeded(seed, "init", "head", task.name):
+            heads[task.name] = nn.Linear(width, task.outputs)
+    return MultiTaskModel(encoder, heads)
+
+
+@contextmanager
+def _seeded(seed: int, *purpose: str) -> Iterator[None]:
+    """Seed torch's global generator, the only one that layers initialise from, and give it back as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, *purpose))
+        yield

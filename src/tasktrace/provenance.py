@@ -1,0 +1,50 @@
+"""Where and with what a result was made."""
+
+import functools
+import os
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = ("tasktrace", "torch", "numpy", "safetensors", "pyarrow")
+
+
+def machine(root: Path = Path()) -> dict[str, Any]:
+    """Host, processor, versions and commit, as recorded in ``run.json``."""
+    return {
+        "host": platform.node(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in _PACKAGES},
+        **commit(root),
+    }
+
+
+def commit(root: Path) -> dict[str, Any]:
+    """The git commit of ``root``, and whether tracked files differ from it; nulls outside a repository."""
+    head = _git(root, "rev-parse", "HEAD")
+    changes = _git(root, "status", "--porcelain", "--untracked-files=no")
+    return {"commit": head, "modified": None if changes is None else bool(changes)}
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+@functools.cache
+def _processor() -> str:
+    """The processor's model name, which Linux's ``platform.processor()`` does not give."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()

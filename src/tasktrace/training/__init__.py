@@ -1,0 +1,1 @@
+"""The loop: data order, steps, evaluation, checkpoints, exact resume and the trajectory."""

@@ -1,0 +1,144 @@
+"""Checkpoints: one small file an epoch while training, a few large ones when it is done.
+
+The packed files are ``checkpoints/<run path>.safetensors``, or numbered shards where one would exceed ``SHARD_BYTES``;
+a tensor's name is ``epoch<number>/<name in the model>``.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from tasktrace.errors import DamagedFileError
+from tasktrace.files import atomic_path, file_digest
+
+SHARD_BYTES = 1 << 30
+
+
+class EpochFiles:
+    """The checkpoints of an unfinished run, one file an epoch.
+
+    Args:
+        folder: Where they are.
+
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def save(self, epoch: int, model: dict[str, Tensor]) -> str:
+        """Write one epoch's model and return the file's sha256."""
+        path = self._path(epoch)
+        with atomic_path(path) as temporary:
+            save_file({f"{_prefix(epoch)}{name}": value.contiguous() for name, value in model.items()}, temporary)
+        return file_digest(path)
+
+    def pack(self, digests: dict[int, str], target: Path, root: Path) -> list[dict[str, Any]]:
+        """Join the files into shards and describe them for ``run.json``.
+
+        Args:
+            digests: The sha256 of each epoch's file.
+            target: The packed file's path below ``root``, without ending.
+            root: The project's folder.
+
+        Raises:
+            DamagedFileError: A file is not what was written.
+
+        """
+        shards = self._shards(self._verified(digests))
+        packed = []
+        for number, epochs in enumerate(shards, start=1):
+            name = target.name if len(shards) == 1 else f"{target.name}.{number:05d}-of-{len(shards):05d}"
+            path = target.with_name(f"{name}.safetensors")
+            tensors = {name: value for epoch in epochs for name, value in load_file(self._path(epoch)).items()}
+            with atomic_path(root / path) as temporary:
+                save_file(tensors, temporary)
+            packed.append({"path": path.as_posix(), "epochs": epochs, **_identity(root / path)})
+        return packed
+
+    def _verified(self, digests: dict[int, str]) -> list[int]:
+        for epoch, written in digests.items():
+            found = file_digest(self._path(epoch)) if self._path(epoch).exists() else "nothing"
+            if found != written:
+                raise DamagedFileError(
+                    f"{self._path(epoch)}: damaged checkpoint: sha256 {written} was written, {found} was found; "
+                    f"delete {self._folder.parent} to train this run again"
+                )
+        return sorted(digests)
+
+    def _shards(self, epochs: list[int]) -> list[list[int]]:
+        shards: list[list[int]] = []
+        room = 0
+        for epoch in epochs:
+            size = self._path(epoch).stat().st_size
+            if not shards or size > room:
+                shards.append([])
+                room = SHARD_BYTES
+            shards[-1].append(epoch)
+            room -= size
+        return shards
+
+    def _path(self, epoch: int) -> Path:
+        return self._folder / f"epoch{epoch:05d}.safetensors"
+
+
+def verify(files: list[dict[str, Any]], root: Path) -> None:
+    """Hold packed checkpoints against the sizes and hashes in ``run.json``.
+
+    Args:
+        files: The list ``checkpoints`` of a ``run.json``.
+        root: The project's folder.
+
+    Raises:
+        DamagedFileError: A file is absent, or not what was written.
+
+    """
+    for entry in files:
+        path = root / entry["path"]
+        if not path.exists():
+            raise DamagedFileError(
+                f"{path}: this checkpoint file is absent; fetch it (`dvc pull checkpoints.dvc`) or train the run again"
+            )
+        found = _identity(path)
+        written = {"sha256": entry["sha256"], "size": entry["size"]}
+        if found != written:
+            raise DamagedFileError(
+                f"{path}: damaged checkpoint: run.json says {written}, found {found}; "
+                "fetch it anew (`dvc pull checkpoints.dvc`) or train the run again"
+            )
+
+
+def load_checkpoint(record: dict[str, Any], epoch: int, root: Path = Path()) -> dict[str, Tensor]:
+    """The model's state after an epoch, from a finished run's packed checkpoints.
+
+    Args:
+        record: The content of the run's ``run.json``.
+        epoch: Finished epochs; 0 is the initial model.
+        root: The project's folder.
+
+    Raises:
+        DamagedFileError: The file is absent, or not what was written.
+        KeyError: The run kept no checkpoint of this epoch.
+
+    """
+    holding = [entry for entry in record["checkpoints"] if epoch in entry["epochs"]]
+    if not holding:
+        kept = [number for entry in record["checkpoints"] for number in entry["epochs"]]
+        raise KeyError(f"no checkpoint of epoch {epoch}; this run kept {kept or 'none'}")
+    verify(holding, root)
+    try:
+        with safe_open(root / holding[0]["path"], framework="pt") as stream:
+            names = [name for name in stream.keys() if name.startswith(_prefix(epoch))]  # noqa: SIM118
+            return {name.removeprefix(_prefix(epoch)): stream.get_tensor(name) for name in names}
+    except SafetensorError as error:
+        raise DamagedFileError(f"{root / holding[0]['path']}: damaged checkpoint: {error}") from error
+
+
+def _prefix(epoch: int) -> str:
+    return f"epoch{epoch:05d}/"
+
+
+def _identity(path: Path) -> dict[str, Any]:
+    return {"sha256": file_digest(path), "size": path.stat().st_size}

@@ -1,0 +1,104 @@
+"""A setting's data on the training device, and the order in which each task goes through it."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from tasktrace.errors import ConfigError
+from tasktrace.seeding import derive_seed
+from tasktrace.settings.prepared import SPLITS, Prepared
+
+
+class DeviceData:
+    """Everything in memory: inputs once, and each task's rows and targets per split.
+
+    Args:
+        prepared: The setting's prepared data.
+        tasks: The tasks of the run.
+        device: Where training happens.
+
+    Attributes:
+        inputs: Stored pixels, uint8, shape (N, C, H, W).
+        rows: By task and split, rows of ``inputs``, int64, shape (n,).
+        targets: By task and split, shape (n,).
+
+    """
+
+    def __init__(self, prepared: Prepared, tasks: list[str], device: torch.device) -> None:
+        def load(name: str) -> Tensor:
+            return torch.from_numpy(prepared.tensors[name]).to(device)
+
+        self.inputs = load("inputs")
+        self.rows = {(task, split): load(f"{task}/{split}/index") for task in tasks for split in SPLITS}
+        self.targets = {(task, split): load(f"{task}/{split}/target") for task in tasks for split in SPLITS}
+        shape = (1, -1) + (1,) * (self.inputs.ndim - 2)
+        self._mean = torch.tensor(prepared.mean, device=device).view(shape)
+        self._scale = torch.tensor(prepared.std, device=device).reciprocal().view(shape)
+
+    def normalised(self, rows: Tensor) -> Tensor:
+        """The inputs of ``rows`` (n,) with zero mean and unit variance per channel, float32, (n, C, H, W)."""
+        return self.inputs[rows].to(torch.float32).sub_(self._mean).mul_(self._scale)
+
+
+class Order:
+    """The batches of one task: pass after pass over its training data, each in a permutation of its own.
+
+    The permutation of a pass depends on (seed, task, pass) alone, so any batch can be found again after a resume.
+    Samples that do not fill a batch are left out of their pass.
+
+    Args:
+        task: The task's name.
+        size: Number of its training samples.
+        batch_size: Samples per batch.
+        seed: The run's seed.
+
+    Raises:
+        ConfigError: The task has fewer samples than one batch.
+
+    """
+
+    def __init__(self, task: str, size: int, batch_size: int, seed: int) -> None:
+        if size < batch_size:
+            raise ConfigError(
+                f"batch size {batch_size} is larger than the {size} training samples of task {task!r}; "
+                "take a smaller one in the setting's sweep.batch_sizes"
+            )
+        self.batches_per_pass = size // batch_size
+        self._task, self._size, self._batch_size, self._seed = task, size, batch_size, seed
+
+    def batches(self, first: int, count: int) -> Tensor:
+        """Positions in the training data of batches ``first`` to ``first + count``, int64, (count, batch size)."""
+        pass_range = range(first // self.batches_per_pass, math.ceil((first + count) / self.batches_per_pass))
+        start = first - pass_range.start * self.batches_per_pass
+        return torch.cat([self._permuted(number) for number in pass_range])[start : start + count]
+
+    def _permuted(self, number: int) -> Tensor:
+        generator = torch.Generator().manual_seed(derive_seed(self._seed, "order", self._task, number))
+        used = self.batches_per_pass * self._batch_size
+        return torch.randperm(self._size, generator=generator)[:used].view(-1, self._batch_size)
+
+
+class EpochBatches:
+    """The batches of one epoch for all tasks of a run, gathered once.
+
+    Attributes:
+        rows: Rows of the inputs, the tasks' batches side by side, shape (steps, T * batch size).
+        targets: Targets of each task, shapes (steps, batch size).
+
+    """
+
+    def __init__(self, data: DeviceData, orders: dict[str, Order], epoch: int, steps: int) -> None:
+        device = data.inputs.device
+        positions = {task: order.batches(epoch * steps, steps).to(device) for task, order in orders.items()}
+        self.rows = torch.cat([data.rows[task, "train"][own] for task, own in positions.items()], dim=1)
+        self.targets = [data.targets[task, "train"][own] for task, own in positions.items()]
+
+
+def steps_per_epoch(prepared: Prepared, batch_size: int) -> int:
+    """Steps of an epoch: one pass over the largest task of the setting, whichever tasks a run trains.
+
+    So single-task and multi-task runs of a setting take the same number of steps.
+    """
+    sizes = [len(array) for name, array in prepared.tensors.items() if name.endswith("/train/index")]
+    return max(1, max(sizes) // batch_size)

@@ -1,0 +1,135 @@
+"""One training step, and the state that it moves."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tasktrace.config.declarations import declaration
+from tasktrace.config.study import component_options
+from tasktrace.methods import LossWeighting, build
+from tasktrace.models import build_model
+from tasktrace.seeding import derive_seed
+from tasktrace.settings.prepared import Prepared
+from tasktrace.tasks import Task
+from tasktrace.training.data import DeviceData, EpochBatches, Order, steps_per_epoch
+from tasktrace.training.objectives import LOSSES
+from tasktrace.training.optimizers import build_optimizer
+
+
+class Engine:
+    """Model, optimizer, method and data of one run, advanced step by step.
+
+    Args:
+        spec: The run's resolved spec.
+        prepared: The setting's data.
+        device: Where to train.
+
+    Attributes:
+        tasks: The tasks trained together, in the spec's order.
+        steps: Steps per epoch.
+        losses: Batch loss of every step of the current epoch and task, shape (steps, T); kept on the device and read
+            once an epoch, so that no step waits for it.
+
+    """
+
+    def __init__(self, spec: dict[str, Any], prepared: Prepared, device: torch.device) -> None:
+        point, seed = spec["point"], spec["seed"]
+        declared = declaration("setting", spec["data"]["name"]).tasks
+        self.tasks: list[Task] = [declared[name] for name in spec["tasks"]]
+        self.device = device
+        self.data = DeviceData(prepared, spec["tasks"], device)
+        self.steps = steps_per_epoch(prepared, point["batch_size"])
+        # Pooling and convolutions of small images run twice as fast on a CPU with the channels last.
+        model = build_model(spec["model"], self.tasks, seed)
+        self.model = model.to(device).to(memory_format=torch.channels_last)
+        self.method = _build_method(spec["method"], len(self.tasks))
+        self.optimizer = build_optimizer(spec["optimizer"], self.model.parameters(), point["learning_rate"])
+        self.losses = torch.full((self.steps, len(self.tasks)), torch.nan, device=device)
+        self._batch_size = point["batch_size"]
+        self._orders = {
+            task.name: Order(task.name, len(self.data.rows[task.name, "train"]), self._batch_size, seed)
+            for task in self.tasks
+        }
+        self._ones = torch.ones(len(self.tasks), device=device)
+        self._objectives = [LOSSES[task.loss] for task in self.tasks]
+        self._heads = [self.model.heads[task.name] for task in self.tasks]
+        # Without batch statistics the tasks' own batches can share one pass through the encoder.
+        self._one_pass = not self.model.uses_batch_statistics
+        # Layers that draw (dropout) can only read torch's global generator; its state is part of the resume state.
+        torch.manual_seed(derive_seed(seed, "layers"))
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Gather the epoch's batches."""
+        self._batches = EpochBatches(self.data, self._orders, epoch, self.steps)
+        self.model.train()
+
+    def step(self, step: int) -> None:
+        """One update of all parameters from one batch of every task.
+
+        Shared parameters move along the method's combination of the task gradients, each head along its own task's
+        plain gradient. The losses stay on the device.
+        """
+        features = self._features(self.data.normalised(self._batches.rows[step]))
+        parts = zip(self._objectives, self._heads, features, self._batches.targets, strict=True)
+        self.optimizer.zero_grad()
+        losses = torch.stack([objective(head(own), targets[step]) for objective, head, own, targets in parts])
+        self.losses[step] = losses.detach()
+        weights = self.method.weights(losses.detach())
+        if weights is not None:
+            for own, weight in zip(features, weights, strict=True):
+                own.register_hook(weight.mul)
+        losses.backward(self._ones)
+        self.optimizer.step()
+
+    def _features(self, inputs: Tensor) -> list[Tensor]:
+        """Features of every task's batch, each (batch size, D)."""
+        if self._one_pass:
+            features: Tensor = self.model.encoder(inputs)
+            return list(features.split(self._batch_size))
+        return [self.model.encoder(own) for own in inputs.split(self._batch_size)]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Everything that later steps depend on, as flat tensors; the data order follows from the spec."""
+        state = {f"model/{name}": value for name, value in self.model.state_dict().items()}
+        for index, entry in self.optimizer.state_dict()["state"].items():
+            moments = {key: value for key, value in entry.items() if value is not None}
+            state.update({f"optimizer/{index}/{key}": value for key, value in moments.items()})
+        state.update({f"method/{name}": value for name, value in self.method.state_dict().items()})
+        state["generator/cpu"] = torch.get_rng_state()
+        if self.device.type == "cuda":
+            state["generator/cuda"] = torch.cuda.get_rng_state(self.device)
+        state["losses"] = self.losses
+        return state
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Continue from what :meth:`state_dict` gave."""
+        self.model.load_state_dict(_below("model/", state))
+        groups = self.optimizer.state_dict()["param_groups"]
+        parameters = list(self.model.parameters())
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, value in _below("optimizer/", state).items():
+            index, _, key = name.partition("/")
+            moments.setdefault(int(index), {})[key] = _laid_out_like(parameters[int(index)], value)
+        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        self.method.load_state_dict(_below("method/", state))
+        torch.set_rng_state(state["generator/cpu"])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["generator/cuda"], self.device)
+        self.losses.copy_(state["losses"])
+
+
+def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
+    """``value`` with the strides of ``parameter``: fused optimizers walk both by memory, not by index."""
+    return torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
+
+
+def _below(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+
+def _build_method(spec: dict[str, Any] | None, num_tasks: int) -> LossWeighting:
+    """The spec's method; a task alone has nothing to combine."""
+    if spec is None:
+        return build("umtg", num_tasks)
+    return build(spec["name"], num_tasks, **component_options(spec))

@@ -1,0 +1,30 @@
+"""Adam (Kingma and Ba 2015), torch's, in its fused form."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Adam's constants; the defaults are the common ones, which study A proposes (papers.md A1)."""
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+
+
+def build(parameters: list[nn.Parameter], learning_rate: float, options: Options) -> torch.optim.Optimizer:
+    """Adam over ``parameters``; weight decay is an L2 term of the gradient."""
+    return torch.optim.Adam(
+        parameters,
+        lr=learning_rate,
+        betas=(options.beta1, options.beta2),
+        eps=options.eps,
+        weight_decay=options.weight_decay,
+        fused=True,
+    )

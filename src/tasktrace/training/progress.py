@@ -1,0 +1,101 @@
+"""How far a run is: a bar on a terminal, one line an epoch in a log."""
+
+import sys
+from types import TracebackType
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+from tasktrace.training.trajectory import Row
+
+
+class Reporter(Protocol):
+    """Told what happens in a run."""
+
+    def epoch(self, epoch: int, rows: list[Row]) -> None:
+        """An epoch has been evaluated."""
+
+    def note(self, text: str) -> None:
+        """Something worth a line has happened."""
+
+    def __enter__(self) -> "Reporter": ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class LogReporter:
+    """One line an epoch on standard error."""
+
+    def __init__(self, name: str, epochs: int) -> None:
+        self._name, self._epochs = name, epochs
+
+    def epoch(self, epoch: int, rows: list[Row]) -> None:
+        """Print the epoch's losses and validation metrics."""
+        print(f"{self._name}: epoch {epoch}/{self._epochs}: {_summary(rows)}", file=sys.stderr, flush=True)
+
+    def note(self, text: str) -> None:
+        """Print a line."""
+        print(f"{self._name}: {text}", file=sys.stderr, flush=True)
+
+    def __enter__(self) -> "LogReporter":
+        """Nothing to set up."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing to clean up."""
+
+
+class BarReporter:
+    """A bar on a terminal."""
+
+    def __init__(self, name: str, epochs: int) -> None:
+        console = Console(stderr=True)
+        columns = (
+            TextColumn(name),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[state]}"),
+        )
+        self._bar = RichProgress(*columns, console=console)
+        self._task = self._bar.add_task(name, total=epochs, state="")
+
+    def epoch(self, epoch: int, rows: list[Row]) -> None:
+        """Move the bar."""
+        self._bar.update(self._task, completed=epoch, state=_summary(rows))
+
+    def note(self, text: str) -> None:
+        """Print a line above the bar."""
+        self._bar.console.print(text, markup=False)
+
+    def __enter__(self) -> "BarReporter":
+        """Show the bar."""
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the bar as it stands."""
+        self._bar.stop()
+
+
+def reporter(name: str, epochs: int) -> Reporter:
+    """A bar if standard error is a terminal, else lines."""
+    return BarReporter(name, epochs) if sys.stderr.isatty() else LogReporter(name, epochs)
+
+
+def _summary(rows: list[Row]) -> str:
+    """Each task's full training loss and validation metric."""
+    values = {(row.task, row.split, row.quantity): row.value for row in rows}
+    tasks = dict.fromkeys(row.task for row in rows)
+    return ", ".join(
+        f"{task} loss {values[task, 'train', 'loss']:.4g}, validation {values[task, 'validation', 'metric']:.4f}"
+        for task in tasks
+    )

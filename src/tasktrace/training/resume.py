@@ -1,0 +1,128 @@
+"""The state from which a killed run continues as if nothing had happened.
+
+States are undeclared to Snakemake, which deletes what it knows before a retry. A state's file name carries the
+sha256 of its content, so a damaged one is recognised and the one before it is used.
+"""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from tasktrace.files import atomic_path, file_digest, write_json
+from tasktrace.training.trajectory import Row, write_trajectory
+
+_KEPT = 2
+
+
+@dataclasses.dataclass
+class Progress:
+    """How far a run has come.
+
+    Attributes:
+        epoch: Finished epochs.
+        step: Finished steps of the current epoch.
+        rows: The trajectory so far.
+        checkpoints: The sha256 of each epoch's checkpoint file.
+        seconds: Time spent so far, over all attempts, by activity.
+        attempts: How often the run was started.
+
+    """
+
+    epoch: int = 0
+    step: int = 0
+    rows: list[Row] = dataclasses.field(default_factory=list)
+    checkpoints: dict[int, str] = dataclasses.field(default_factory=dict)
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+    attempts: int = 0
+
+
+class ResumeFolder:
+    """The folder ``.resume`` of a run.
+
+    Args:
+        folder: Its path.
+        spec_digest: Identifies the run's spec; states of another spec are discarded.
+        report: Told in one line what was found unusable.
+
+    """
+
+    def __init__(self, folder: Path, spec_digest: str, report: Callable[[str], None]) -> None:
+        self.folder = folder
+        self._digest = spec_digest
+        self._report = report
+
+    def save(self, state: dict[str, Tensor], progress: Progress) -> None:
+        """Write a state, then remove all but the last two."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        header = {"spec": self._digest, **dataclasses.asdict(progress)}
+        tensors = {**state, "header": _as_bytes(json.dumps(header))}
+        unnamed = self.folder / "state.safetensors"
+        with atomic_path(unnamed, durable=False) as temporary:
+            save_file({name: value.contiguous() for name, value in tensors.items()}, temporary)
+        place = f"epoch{progress.epoch:05d}-step{progress.step:07d}"
+        unnamed.replace(self.folder / f"{place}.{file_digest(unnamed)[:16]}.state")
+        for old in self._states()[:-_KEPT]:
+            old.unlink()
+
+    def load(self) -> tuple[dict[str, Tensor], Progress] | None:
+        """The newest whole state of this spec; None to start from the beginning."""
+        for path in reversed(self._states()):
+            if file_digest(path)[:16] != path.suffixes[-2].removeprefix("."):
+                self._report(f"{path}: damaged resume state, not used; falling back to the one before it or the start")
+                path.unlink()
+                continue
+            tensors = load_file(path)
+            header = json.loads(tensors.pop("header").numpy().tobytes())
+            if header.pop("spec") == self._digest:
+                return tensors, _progress(header)
+            self._report(f"{path}: belongs to a run with other options; starting from the beginning")
+            break
+        self.clear()
+        return None
+
+    def clear(self) -> None:
+        """Remove every state and epoch file; the lock stays."""
+        for path in self.folder.glob("*"):
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != "lock":
+                path.unlink()
+
+    def finish(self, record: dict[str, Any], rows: list[Row]) -> None:
+        """Replace the states by the little that lets a redo emit the declared files again."""
+        self.clear()
+        write_trajectory(self.folder / "trajectory.parquet", rows)
+        write_json(self.folder / "finished.json", {"spec": self._digest, "record": record})
+
+    def finished(self) -> dict[str, Any] | None:
+        """The record of this spec's finished run, if it has finished."""
+        path = self.folder / "finished.json"
+        if not path.exists():
+            return None
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            self._report(f"{path}: damaged; training again")
+            return None
+        record: dict[str, Any] = content["record"]
+        return record if content["spec"] == self._digest else None
+
+    def _states(self) -> list[Path]:
+        return sorted(self.folder.glob("epoch*.state"))
+
+
+def _as_bytes(text: str) -> Tensor:
+    return torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
+
+
+def _progress(header: dict[str, Any]) -> Progress:
+    header["rows"] = [Row(**row) for row in header["rows"]]
+    header["checkpoints"] = {int(epoch): digest for epoch, digest in header["checkpoints"].items()}
+    return Progress(**header)

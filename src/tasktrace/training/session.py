@@ -1,0 +1,256 @@
+"""One training run from its spec to its folder: locked, resumable, and finished only when it is whole."""
+
+import fcntl
+import os
+import shutil
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tasktrace.errors import BusyError, DamagedFileError
+from tasktrace.files import digest, discard_temporaries, file_digest, write_json
+from tasktrace.provenance import machine
+from tasktrace.settings.prepared import read_prepared
+from tasktrace.training.checkpoints import EpochFiles, verify
+from tasktrace.training.device import configure, describe
+from tasktrace.training.engine import Engine
+from tasktrace.training.evaluation import evaluate
+from tasktrace.training.progress import Reporter, reporter
+from tasktrace.training.resume import Progress, ResumeFolder
+from tasktrace.training.trajectory import Row, write_trajectory
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a training process is asked to do.
+
+    Attributes:
+        path: The run's path below ``results/runs`` and ``checkpoints``.
+        spec: The run's resolved spec, its point included.
+        prepared: The setting's prepared file.
+        root: The project's folder.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        threads: Threads of a CPU run; results are reproducible for the same number.
+        save_minutes: Wall-clock minutes between resume states inside an epoch.
+
+    """
+
+    path: str
+    spec: dict[str, Any]
+    prepared: Path
+    root: Path = Path()
+    device: str = "auto"
+    threads: int = 1
+    save_minutes: float = 5.0
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self.root / "results/runs" / self.path
+
+
+def run(job: Job) -> dict[str, Any]:
+    """Train a run to its end and return the content of its ``run.json``.
+
+    A run that was killed continues where its last whole resume state left it, and ends with the same trajectory and
+    checkpoints, byte for byte on the CPU; one that had finished emits its declared files again.
+
+    Raises:
+        BusyError: Another process trains this run.
+        DataError: The prepared data is absent or of another spec.
+        DamagedFileError: Prepared data or an epoch's checkpoint is not what was written.
+
+    """
+    with _exclusive(job.folder / ".resume" / "lock"), reporter(job.path, job.spec["epochs"]) as progress:
+        resume = ResumeFolder(job.folder / ".resume", digest(job.spec), progress.note)
+        record = _emitted_again(job, resume, progress)
+        if record is None:
+            record = Session(job, resume, progress).run()
+        discard_temporaries(job.folder / "run.json")
+        write_json(job.folder / "run.json", record)
+        return record
+
+
+class Session:
+    """An attempt at a run.
+
+    Args:
+        job: What to do.
+        resume: Where the run's resume states are.
+        report: Told how far the run is.
+
+    """
+
+    def __init__(self, job: Job, resume: ResumeFolder, report: Reporter) -> None:
+        self._job, self._resume, self._report = job, resume, report
+        self._device = configure(job.device, job.threads)
+        prepared = read_prepared(job.prepared, job.spec["data"])
+        self._content = prepared.content
+        self._engine = Engine(job.spec, prepared, self._device)
+        self._files = EpochFiles(resume.folder / "checkpoints")
+        self._progress = Progress()
+        self._seconds: dict[str, float] = defaultdict(float)
+        self._last_save = time.monotonic()
+
+    def run(self) -> dict[str, Any]:
+        """Train what is left, write everything but ``run.json``, and return its content."""
+        self._restore()
+        outcome: dict[str, Any] = {"status": "finished"}
+        if not self._progress.rows:
+            self._record(evaluate(self._engine, 0), batch_losses=False)
+        while self._progress.epoch < self._job.spec["epochs"]:
+            diverged = self._train_epoch() or self._close_epoch()
+            if diverged:
+                outcome = {"status": "diverged", **diverged}
+                self._report.note(f"diverged: {diverged}")
+                break
+        return self._finish(outcome)
+
+    def _restore(self) -> None:
+        found = self._resume.load()
+        if found is not None:
+            state, self._progress = found
+            self._engine.load_state_dict(state)
+            self._seconds.update(self._progress.seconds)
+            self._report.note(f"continuing from epoch {self._progress.epoch}, step {self._progress.step}")
+        self._progress.attempts += 1
+
+    def _train_epoch(self) -> dict[str, Any] | None:
+        """Train to the end of the epoch; where a loss was not finite, if one was not."""
+        engine, progress = self._engine, self._progress
+        with self._timed("train"):
+            engine.begin_epoch(progress.epoch)
+            for step in range(progress.step, engine.steps):
+                engine.step(step)
+                progress.step = step + 1
+                if time.monotonic() - self._last_save > 60 * self._job.save_minutes:
+                    self._save()
+            bad = (~torch.isfinite(engine.losses)).nonzero().tolist()
+        return self._where(*bad[0]) if bad else None
+
+    def _close_epoch(self) -> dict[str, Any] | None:
+        """Evaluate, checkpoint and save; where the evaluation was not finite, if it was not."""
+        progress = self._progress
+        with self._timed("evaluate"):
+            rows = evaluate(self._engine, progress.epoch + 1)
+        for row in rows:
+            if row.quantity == "loss" and not torch.isfinite(torch.tensor(row.value)):
+                tasks = [task.name for task in self._engine.tasks]
+                return self._where(self._engine.steps - 1, tasks.index(row.task))
+        progress.epoch, progress.step = progress.epoch + 1, 0
+        self._record(rows, batch_losses=True)
+        self._save()
+        return None
+
+    def _record(self, rows: list[Row], batch_losses: bool) -> None:
+        """Add an evaluated epoch to the trajectory, and keep its checkpoint if it is due."""
+        progress, spec = self._progress, self._job.spec
+        if batch_losses:
+            means = self._engine.losses.double().mean(dim=0).tolist()
+            names = [task.name for task in self._engine.tasks]
+            step = progress.epoch * self._engine.steps
+            rows = rows + [
+                Row(progress.epoch, step, name, "train", "batch_loss", mean)
+                for name, mean in zip(names, means, strict=True)
+            ]
+        progress.rows += rows
+        every, last = spec["checkpoint_every"], progress.epoch == spec["epochs"]
+        if every and (last or progress.epoch % every == 0):
+            with self._timed("save"):
+                state = self._engine.model.state_dict()
+                progress.checkpoints[progress.epoch] = self._files.save(progress.epoch, state)
+        self._report.epoch(progress.epoch, rows)
+
+    def _save(self) -> None:
+        with self._timed("save"):
+            self._progress.seconds = dict(self._seconds)
+            self._resume.save(self._engine.state_dict(), self._progress)
+        self._last_save = time.monotonic()
+
+    def _where(self, step: int, task: int) -> dict[str, Any]:
+        """The place of a non-finite loss: epoch and step counted from 1, and the task's name."""
+        return {"epoch": self._progress.epoch + 1, "step": step + 1, "task": self._engine.tasks[task].name}
+
+    def _finish(self, outcome: dict[str, Any]) -> dict[str, Any]:
+        job, progress = self._job, self._progress
+        target = Path("checkpoints") / job.path
+        trajectory = job.folder / "trajectory.parquet"
+        with self._timed("save"):
+            packed = self._files.pack(progress.checkpoints, target, job.root)
+            discard_temporaries(trajectory)
+            write_trajectory(trajectory, progress.rows)
+        record = {
+            "run": job.path,
+            "outcome": outcome,
+            "spec": job.spec,
+            "spec_digest": digest(job.spec),
+            "data": self._content,
+            "steps_per_epoch": self._engine.steps,
+            "parameters": sum(parameter.numel() for parameter in self._engine.model.parameters()),
+            "trajectory": file_digest(trajectory),
+            "checkpoints": packed,
+            "seconds": {activity: round(value, 3) for activity, value in self._seconds.items()},
+            "attempts": progress.attempts,
+            "threads": job.threads,
+            "device": describe(self._device),
+            **machine(job.root),
+        }
+        self._resume.finish(record, progress.rows)
+        return record
+
+    @contextmanager
+    def _timed(self, activity: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._seconds[activity] += time.perf_counter() - start
+
+
+def _emitted_again(job: Job, resume: ResumeFolder, report: Reporter) -> dict[str, Any] | None:
+    """The record of a finished run with its trajectory put back, or None where it has to be trained."""
+    record = resume.finished()
+    if record is None:
+        return None
+    kept = resume.folder / "trajectory.parquet"
+    try:
+        verify(record["checkpoints"], job.root)
+    except DamagedFileError as error:
+        report.note(f"{error}; training again")
+        return None
+    if not kept.exists() or file_digest(kept) != record["trajectory"]:
+        report.note(f"{kept}: absent or damaged; training again")
+        return None
+    shutil.copyfile(kept, job.folder / "trajectory.parquet")
+    report.note("finished before; its files are as they were")
+    return record
+
+
+@contextmanager
+def _exclusive(path: Path) -> Iterator[None]:
+    """Hold a lock for as long as the process lives.
+
+    Raises:
+        BusyError: Another process holds it.
+
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise BusyError(
+                f"{path.parent.parent}: process {lock.read().strip() or 'unknown'} is training this run; "
+                "wait for it, or end it and try again"
+            ) from None
+        lock.truncate(0)
+        lock.write(f"{os.getpid()} on {os.uname().nodename}")
+        lock.flush()
+        yield

@@ -1,0 +1,52 @@
+"""The trajectory's rows, and their file."""
+
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasktrace.files import atomic_path
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number of a trajectory.
+
+    Attributes:
+        epoch: Finished epochs; 0 is the initial model.
+        step: Finished steps.
+        task: The task's name.
+        split: ``train``, ``validation`` or ``test``.
+        quantity: ``loss`` (mean over the whole split, eval mode), ``metric`` (likewise), or ``batch_loss`` (mean over
+            the epoch's training batches, as training saw them).
+        value: The number.
+
+    """
+
+    epoch: int
+    step: int
+    task: str
+    split: str
+    quantity: str
+    value: float
+
+
+_SCHEMA = pa.schema(
+    [
+        ("epoch", pa.int32()),
+        ("step", pa.int64()),
+        ("task", pa.string()),
+        ("split", pa.string()),
+        ("quantity", pa.string()),
+        ("value", pa.float64()),
+    ]
+)
+
+
+def write_trajectory(path: Path, rows: list[Row]) -> None:
+    """Write the rows as Parquet; the same rows give the same bytes."""
+    values = zip(*map(astuple, rows), strict=True) if rows else [()] * len(_SCHEMA)
+    columns = dict(zip((field.name for field in fields(Row)), values, strict=True))
+    with atomic_path(path) as temporary:
+        pq.write_table(pa.table(columns, schema=_SCHEMA), temporary)

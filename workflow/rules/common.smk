@@ -1,0 +1,69 @@
+# The study behind the wildcards. Every job on a cluster parses this file: nothing here may import torch or pandas.
+
+import json
+import re
+
+from snakemake.exceptions import WorkflowError
+
+from tasktrace.config import Study
+from tasktrace.errors import TasktraceError
+
+try:
+    STUDY = Study(config)
+except TasktraceError as error:
+    raise WorkflowError(str(error))
+
+
+wildcard_constraints:
+    setting="|".join(STUDY.settings),
+    arm="|".join(map(re.escape, STUDY.arms_by_path)),
+    seed=r"\d+",
+
+
+RUN = "results/runs/{arm}/{point}/seed{seed}"
+
+
+def files_of(runs):
+    """What a run declares: small files, compared by content."""
+    return [
+        f"results/runs/{run.path}/{name}"
+        for run in runs
+        for name in ("run.json", "trajectory.parquet")
+    ]
+
+
+def folders_of(runs):
+    return [f"results/runs/{run.path}" for run in runs]
+
+
+def sweep_of(wildcards):
+    return STUDY.sweep_runs(STUDY.find_arm(wildcards.arm))
+
+
+def selected_of(wildcards):
+    arms = STUDY.arms(wildcards.setting)
+    return [run for arm in arms for run in STUDY.selected_runs(arm)]
+
+
+def prepared_data(wildcards):
+    setting = wildcards.arm.partition("/")[0]
+    return f"data/prepared/{setting}.safetensors"
+
+
+def run_spec(wildcards):
+    run = STUDY.find_run(f"{wildcards.arm}/{wildcards.point}/seed{wildcards.seed}")
+    return json.dumps(STUDY.run_spec(run))
+
+
+def figure_files(figure, settings):
+    return [
+        f"results/figures/{setting}/fig_{figure}.{ending}"
+        for setting in settings
+        for ending in ("pdf", "png")
+    ]
+
+
+def results_of(settings):
+    return figure_files("a1", settings) + [
+        f"results/report/{setting}.html" for setting in settings
+    ]

@@ -1,0 +1,32 @@
+# From raw files to one prepared file per setting. Raw files are no input: the verb finds or fetches them and holds
+# them against their published checksums, so a dry run works before any data is there.
+
+
+rule prepare:
+    output:
+        "data/prepared/{setting}.safetensors",
+    log:
+        "logs/prepare/{setting}.log",
+    benchmark:
+        "results/benchmarks/prepare/{setting}.tsv"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        spec=lambda wildcards: json.dumps(STUDY.data_spec(wildcards.setting)),
+    shell:
+        "tasktrace prepare {wildcards.setting} --spec {params.spec:q} --out {output} > {log} 2>&1"
+
+
+rule check:
+    log:
+        "logs/check.log",
+    benchmark:
+        "results/benchmarks/check.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    shell:
+        "tasktrace check 2>&1 | tee {log}"

@@ -1,0 +1,58 @@
+# A run is stale when its spec is: options that differ from their defaults, component versions, and what its data is
+# made of. So data is ancient(), and no source file is an input.
+
+
+rule train:
+    input:
+        data=ancient(prepared_data),
+    output:
+        record=f"{RUN}/run.json",
+        trajectory=f"{RUN}/trajectory.parquet",
+    log:
+        "logs/train/{arm}/{point}/seed{seed}.log",
+    benchmark:
+        "results/benchmarks/train/{arm}/{point}/seed{seed}.tsv"
+    wildcard_constraints:
+        point=r"lr[^/]+_bs\d+",
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=120,
+    params:
+        folder=RUN,
+        spec=run_spec,
+        selection="",
+    shell:
+        "tasktrace train {params.folder} --data {input.data} --spec {params.spec:q} {params.selection}"
+        " --threads {threads} > {log} 2>&1"
+
+
+use rule train as train_selected with:
+    input:
+        data=ancient(prepared_data),
+        selection="results/selected/{arm}.json",
+    wildcard_constraints:
+        point="selected",
+    params:
+        folder=RUN,
+        spec=run_spec,
+        selection="--selection results/selected/{arm}.json",
+
+
+rule select:
+    input:
+        lambda wildcards: files_of(sweep_of(wildcards)),
+    output:
+        "results/selected/{arm}.json",
+    log:
+        "logs/select/{arm}.log",
+    benchmark:
+        "results/benchmarks/select/{arm}.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        runs=lambda wildcards: folders_of(sweep_of(wildcards)),
+    shell:
+        "tasktrace select {wildcards.arm} --runs {params.runs} --out {output} > {log} 2>&1"

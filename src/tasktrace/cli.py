@@ -4,6 +4,7 @@ A verb imports what it needs when it runs: a figure should start in a second, wi
 """
 
 import argparse
+import importlib
 import json
 import sys
 from collections.abc import Sequence
@@ -51,6 +52,44 @@ def _select(given: argparse.Namespace) -> None:
     )
 
 
+def _analyse(given: argparse.Namespace) -> None:
+    from tasktrace.analysis.tables import analyse
+
+    options = given.options or _study().config["analysis"]
+    analyse(given.setting, given.runs or _selected_folders(given.setting), options, given.out or _tables(given.setting))
+
+
+def _figure(given: argparse.Namespace) -> None:
+    module = importlib.import_module(f"tasktrace.figures.{given.figure}")
+    options = given.options or getattr(_study(), f"figure_{given.figure}")(given.setting)
+    out = given.out or Path("results/figures") / given.setting / f"fig_{given.figure}.png"
+    module.draw(given.tables or _tables(given.setting), options, out)
+
+
+def _report(given: argparse.Namespace) -> None:
+    from tasktrace.report import write_report
+
+    selected = given.selected or [Path("results/selected") / f"{arm.path}.json" for arm in _study().arms(given.setting)]
+    out = given.out or Path("results/report") / f"{given.setting}.html"
+    write_report(given.setting, given.tables or _tables(given.setting), selected, out)
+
+
+def _check(_given: argparse.Namespace) -> None:
+    from tasktrace.check import check
+
+    check(_study())
+
+
+def _tables(setting: str) -> Path:
+    return Path("results/tables") / setting
+
+
+def _selected_folders(setting: str) -> list[Path]:
+    study = _study()
+    runs = [run for arm in study.arms(setting) for run in study.selected_runs(arm)]
+    return [Path("results/runs") / run.path for run in runs]
+
+
 def _sweep_folders(arm: str) -> list[Path]:
     study = _study()
     return [Path("results/runs") / run.path for run in study.sweep_runs(study.find_arm(arm))]
@@ -90,4 +129,29 @@ def _parser() -> argparse.ArgumentParser:
     select.add_argument("--runs", type=Path, nargs="+", help="folders of the sweep's runs (default: from config/)")
     select.add_argument("--out", type=Path, help="default: results/selected/ARM.json")
     select.set_defaults(verb=_select)
+
+    analyse = verbs.add_parser("analyse", help="make a setting's tables from its finished runs")
+    analyse.add_argument("setting")
+    analyse.add_argument("--runs", type=Path, nargs="+", help="folders of runs (default: from config/)")
+    analyse.add_argument("--options", type=json.loads, help="band, best_checkpoints, grid_points as JSON")
+    analyse.add_argument("--out", type=Path, help="folder of the tables (default: results/tables/SETTING)")
+    analyse.set_defaults(verb=_analyse)
+
+    figure = verbs.add_parser("figure", help="draw a figure of a setting from its tables")
+    figure.add_argument("figure", choices=["a1"])
+    figure.add_argument("setting")
+    figure.add_argument("--tables", type=Path, help="folder of the tables (default: results/tables/SETTING)")
+    figure.add_argument("--options", type=json.loads, help="what to draw as JSON (default: from config/)")
+    figure.add_argument("--out", type=Path, help="the PNG; PDF and CSV lie beside it")
+    figure.set_defaults(verb=_figure)
+
+    report = verbs.add_parser("report", help="write a setting's tables, selected points and runs as one page")
+    report.add_argument("setting")
+    report.add_argument("--tables", type=Path, help="folder of the tables (default: results/tables/SETTING)")
+    report.add_argument("--selected", type=Path, nargs="+", help="selection files (default: from config/)")
+    report.add_argument("--out", type=Path, help="default: results/report/SETTING.html")
+    report.set_defaults(verb=_report)
+
+    check = verbs.add_parser("check", help="say what this machine lacks for the study, and where to put it")
+    check.set_defaults(verb=_check)
     return parser

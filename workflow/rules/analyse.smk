@@ -16,12 +16,14 @@ rule analyse:
         "logs/analyse/{setting}.log",
     benchmark:
         "results/benchmarks/analyse/{setting}.tsv"
+    conda:
+        "../envs/tasktrace.yaml"
     threads: 1
     resources:
         mem_mb=2000,
         runtime=30,
     params:
-        folder=TABLES,
+        folder=lambda wildcards, output: folder(output.points),
         runs=lambda wildcards: folders_of(selected_of(wildcards)),
         options=json.dumps(config["analysis"]),
     shell:
@@ -47,12 +49,14 @@ rule figure_a1:
         "logs/figure_a1/{setting}.log",
     benchmark:
         "results/benchmarks/figure_a1/{setting}.tsv"
+    conda:
+        "../envs/tasktrace.yaml"
     threads: 1
     resources:
         mem_mb=2000,
         runtime=10,
     params:
-        tables=TABLES,
+        tables=lambda wildcards, input: folder(input.points),
         options=lambda wildcards: json.dumps(STUDY.figure_a1(wildcards.setting)),
     shell:
         "tasktrace figure a1 {wildcards.setting} --tables {params.tables} --options {params.options:q}"

@@ -1,6 +1,7 @@
 # The study behind the wildcards. Every job on a cluster parses this file: nothing here may import torch or pandas.
 
 import json
+import os
 import re
 
 from snakemake.exceptions import WorkflowError
@@ -21,6 +22,10 @@ wildcard_constraints:
 
 
 RUN = "results/runs/{arm}/{point}/seed{seed}"
+
+
+def folder(path):
+    return os.path.dirname(path)
 
 
 def files_of(runs):

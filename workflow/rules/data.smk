@@ -9,6 +9,8 @@ rule prepare:
         "logs/prepare/{setting}.log",
     benchmark:
         "results/benchmarks/prepare/{setting}.tsv"
+    conda:
+        "../envs/tasktrace.yaml"
     threads: 1
     resources:
         mem_mb=4000,
@@ -24,6 +26,8 @@ rule check:
         "logs/check.log",
     benchmark:
         "results/benchmarks/check.tsv"
+    conda:
+        "../envs/tasktrace.yaml"
     threads: 1
     resources:
         mem_mb=2000,

@@ -19,12 +19,14 @@ rule report_tables:
         "logs/report_tables/{setting}.log",
     benchmark:
         "results/benchmarks/report_tables/{setting}.tsv"
+    conda:
+        "../envs/tasktrace.yaml"
     threads: 1
     resources:
         mem_mb=2000,
         runtime=10,
     params:
-        tables=TABLES,
+        tables=lambda wildcards, input: folder(input.tables[0]),
     shell:
         "tasktrace report {wildcards.setting} --tables {params.tables} --selected {input.selected} --out {output}"
         " > {log} 2>&1"

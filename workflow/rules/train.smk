@@ -14,12 +14,14 @@ rule train:
         "results/benchmarks/train/{arm}/{point}/seed{seed}.tsv"
     wildcard_constraints:
         point=r"lr[^/]+_bs\d+",
+    conda:
+        "../envs/tasktrace.yaml"
     threads: 1
     resources:
         mem_mb=3000,
         runtime=120,
     params:
-        folder=RUN,
+        folder=lambda wildcards, output: folder(output.record),
         spec=run_spec,
         selection="",
     shell:
@@ -34,9 +36,9 @@ use rule train as train_selected with:
     wildcard_constraints:
         point="selected",
     params:
-        folder=RUN,
+        folder=lambda wildcards, output: folder(output.record),
         spec=run_spec,
-        selection="--selection results/selected/{arm}.json",
+        selection=lambda wildcards, input: f"--selection {input.selection}",
 
 
 rule select:
@@ -48,6 +50,8 @@ rule select:
         "logs/select/{arm}.log",
     benchmark:
         "results/benchmarks/select/{arm}.tsv"
+    conda:
+        "../envs/tasktrace.yaml"
     threads: 1
     resources:
         mem_mb=2000,

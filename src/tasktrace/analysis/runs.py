@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from tasktrace.config import Arm
 from tasktrace.config.declarations import declaration
 from tasktrace.errors import DamagedFileError, DataError
 from tasktrace.files import file_digest
@@ -31,6 +32,11 @@ class FinishedRun:
         """The run's resolved spec."""
         spec: dict[str, Any] = self.record["spec"]
         return spec
+
+    @property
+    def arm(self) -> Arm:
+        """The arm that the run's folder belongs to."""
+        return Arm.from_path(self.record["run"].rsplit("/", 2)[0], tuple(self.spec["tasks"]))
 
     @property
     def diverged(self) -> bool:

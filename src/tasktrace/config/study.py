@@ -10,6 +10,7 @@ from tasktrace.config.declarations import Declaration, declaration
 from tasktrace.config.loading import merged, read_yaml, validate
 from tasktrace.config.options import check_options
 from tasktrace.errors import ConfigError
+from tasktrace.tasks import Task
 
 SELECTED = "selected"
 TRAINING_VERSION = 1
@@ -42,6 +43,12 @@ class Arm:
         """The arm's place below ``results/runs``: setting/group[/method]/optimizer."""
         parts = (self.setting, self.group, self.method, self.optimizer)
         return "/".join(part for part in parts if part is not None)
+
+    @classmethod
+    def from_path(cls, path: str, tasks: tuple[str, ...]) -> "Arm":
+        """The arm at a path, with the tasks that its runs train."""
+        setting, group, *method, optimizer = path.split("/")
+        return cls(setting, group, tasks, method[0] if method else None, optimizer)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,8 +206,13 @@ class Study:
             "optimizer": a1.get("optimizer", block["optimizers"][0]),
             "method": a1.get("method", block["methods"][0]),
             "curves": [{"group": f"stl.{a1['task']}", "label": "STL"}, *groups],
+            "metric": self._task(setting, a1["task"]).metric,
+            "band": self.config["analysis"]["band"],
             **self.config["figures"]["a1"],
         }
+
+    def _task(self, setting: str, name: str) -> Task:
+        return declaration("setting", self.settings[setting]["setting"]).tasks[name]
 
     def _file(self, setting: str) -> str:
         return str(self.root / f"config/settings/{setting}.yaml")

@@ -1,0 +1,106 @@
+"""The pre-flight: what this machine lacks for the study, and where to put it."""
+
+import os
+import shutil
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from tasktrace.config import Study
+from tasktrace.config.declarations import declaration
+from tasktrace.config.study import SELECTED
+from tasktrace.errors import DamagedFileError, DataError
+from tasktrace.provenance import machine
+from tasktrace.settings import setting_module
+from tasktrace.settings.prepared import read_prepared
+from tasktrace.settings.raw import how_to_fetch, missing, verify
+
+_BYTES_PER_PARAMETER = 4
+
+
+def check(study: Study) -> None:
+    """Print what is there and what is not.
+
+    Args:
+        study: The study to be run.
+
+    Raises:
+        DataError: A raw file is altered, prepared data is damaged, or the disk is too small: runs would fail.
+    """
+    console = Console(soft_wrap=True, highlight=False)
+    _print_machine(console, study.root)
+    faults = [fault for name in study.settings for fault in _check_setting(console, study, name)]
+    faults += _check_disk(console, study)
+    if faults:
+        raise DataError("\n".join(["this study cannot run here yet:", *faults]))
+    console.print("[bold]ready[/bold]: what is not here yet will be made or downloaded by the run")
+
+
+def _print_machine(console: Console, root: Path) -> None:
+    import torch
+
+    facts = machine(root)
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    console.print(f"[bold]device[/bold]    {', '.join(gpus) or 'no GPU: training runs on the CPU'}")
+    console.print(f"[bold]processor[/bold] {escape(facts['processor'])}, {os.cpu_count()} cores")
+    console.print(f"[bold]versions[/bold]  Python {facts['python']}, {versions}")
+
+
+def _check_setting(console: Console, study: Study, name: str) -> list[str]:
+    """Print one setting's line; what stops it from running."""
+    raw, prepared = study.root / "data/raw" / name, study.root / "data/prepared" / f"{name}.safetensors"
+    sources = setting_module(study.settings[name]["setting"]).sources(raw)
+    absent = missing(sources)
+    try:
+        if prepared.exists():
+            read_prepared(prepared, study.data_spec(name))
+            state = f"prepared in {prepared}"
+        elif absent:
+            state = (
+                f"{len(absent)} of {len(sources)} raw files missing; `snakemake {prepared}` downloads them, or put "
+                f"them here yourself:\n{how_to_fetch(absent)}"
+            )
+        else:
+            verify(sources)
+            state = "raw files complete" if sources else "comes with the installation"
+    except DamagedFileError as error:
+        console.print(f"[bold]{name}[/bold]: damaged")
+        return [str(error)]
+    except DataError as error:
+        # Prepared from another spec is no fault: the workflow prepares it anew. An altered raw file is.
+        if not prepared.exists():
+            console.print(f"[bold]{name}[/bold]: altered raw file")
+            return [str(error)]
+        state = "prepared with other options; will be prepared anew"
+    console.print(f"[bold]{name}[/bold]: {escape(state)}")
+    return []
+
+
+def _check_disk(console: Console, study: Study) -> list[str]:
+    needed = sum(_checkpoint_bytes(study, name) for name in study.settings)
+    free = shutil.disk_usage(study.root).free
+    console.print(
+        f"[bold]disk[/bold]      {free / 1e9:.1f} GB free; all checkpoints of the study take {needed / 1e9:.1f} GB"
+    )
+    return (
+        [f"not enough disk: {needed / 1e9:.1f} GB for checkpoints, {free / 1e9:.1f} GB free"] if needed > free else []
+    )
+
+
+def _checkpoint_bytes(study: Study, name: str) -> int:
+    """Size of all checkpoints of a setting's runs, twice for the runs under way (epoch files, then packed)."""
+    from tasktrace.models import build_model
+
+    block = study.settings[name]
+    tasks = declaration("setting", block["setting"]).tasks
+    total = 0
+    for run in study.runs.values():
+        every = block["training"]["checkpoint_every"]
+        if run.arm.setting != name or run.point != SELECTED or not every:
+            continue
+        model = build_model(study.run_spec(run)["model"], [tasks[task] for task in run.arm.tasks], 0)
+        size = sum(parameter.numel() for parameter in model.parameters()) * _BYTES_PER_PARAMETER
+        total += size * (block["training"]["epochs"] // every + 1)
+    return total

@@ -1,0 +1,1 @@
+"""One module per figure: tables in, a matplotlib figure and its numbers out. Nothing here imports torch."""

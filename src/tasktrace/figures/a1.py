@@ -1,0 +1,148 @@
+"""Figure A1 (study A, figure 1): generalisation against full training loss, alone and together."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from tasktrace.errors import DataError
+from tasktrace.figures.style import METRICS, CurveStyle, curve_style, new_figure, save
+from tasktrace.files import atomic_path
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One curve of the figure.
+
+    Attributes:
+        group: ``stl.<task>`` or ``mtl.<name>``.
+        label: Its name in the legend.
+        style: Its colour and marker.
+        points: Columns seed, epoch, loss, metric.
+        mean: Columns loss, mean, std, seeds.
+        separation: Its row of the separation table; None for single-task training.
+    """
+
+    group: str
+    label: str
+    style: CurveStyle
+    points: pd.DataFrame
+    mean: pd.DataFrame
+    separation: pd.Series | None
+
+
+def draw(tables: Path, options: dict[str, Any], png: Path) -> None:
+    """Draw the figure as PNG and PDF, and write the plotted numbers as CSV.
+
+    Args:
+        tables: Folder of the setting's tables.
+        options: ``Study.figure_a1``: task, method, optimizer, curves, and the drawing's size.
+        png: The PNG; the others lie beside it.
+
+    Raises:
+        DataError: A curve has no finished run.
+    """
+    chosen = _curves(tables, options)
+    metric = METRICS[options["metric"]]
+    figure = new_figure(options["width"], options["height"])
+    axes = figure.add_subplot()
+    for curve in chosen:
+        _draw_curve(axes, curve, metric.factor, options["band"])
+    axes.set_xscale("log")
+    axes.invert_xaxis()
+    axes.set_xlabel(f"Full training loss of {options['task']} (nats, log scale; training goes to the right)")
+    axes.set_ylabel(f"Test {metric.label} of {options['task']}")
+    axes.legend(loc="lower right", title=_legend_title(chosen, options["band"]), title_fontsize=8)
+    _limit_to_learning(axes, chosen, metric.factor, options["band"])
+    save(figure, png, options["dpi"])
+    with atomic_path(png.with_suffix(".csv")) as temporary:
+        _plotted(chosen, options["band"]).to_csv(temporary, index=False)
+
+
+def _curves(tables: Path, options: dict[str, Any]) -> list[Curve]:
+    points = pd.read_parquet(tables / "points.parquet")
+    means = pd.read_parquet(tables / "curves.parquet")
+    separations = pd.read_csv(tables / "separation.csv")
+    return [
+        Curve(
+            group=asked["group"],
+            label=asked["label"],
+            style=curve_style(position),
+            points=_of_curve(points, asked["group"], options),
+            mean=_of_curve(means, asked["group"], options),
+            separation=None if position == 0 else _of_curve(separations, asked["group"], options).iloc[0],
+        )
+        for position, asked in enumerate(options["curves"])
+    ]
+
+
+def _of_curve(table: pd.DataFrame, group: str, options: dict[str, Any]) -> pd.DataFrame:
+    """The rows of one group and the figure's task, method and optimizer; single-task training has no method."""
+    is_method = table["method"].isna() if group.startswith("stl.") else table["method"] == options["method"]
+    names = (table["group"] == group) & (table["task"] == options["task"])
+    rows: pd.DataFrame = table[names & is_method & (table["optimizer"] == options["optimizer"])]
+    if rows.empty:
+        raise DataError(
+            f"figure A1 has no rows for group {group!r}, task {options['task']!r}, optimizer "
+            f"{options['optimizer']!r}: all of its runs diverged, or the tables are of another study"
+        )
+    return rows
+
+
+def _draw_curve(axes: Axes, curve: Curve, factor: float, band: float) -> None:
+    color = curve.style.color
+    loss, mean, spread = curve.mean["loss"], factor * curve.mean["mean"], factor * band * curve.mean["std"]
+    axes.fill_between(loss, mean - spread, mean + spread, color=color, alpha=0.18, linewidth=0)
+    axes.plot(
+        curve.points["loss"],
+        factor * curve.points["metric"],
+        curve.style.marker,
+        color=color,
+        markersize=2,
+        alpha=0.35,
+        markeredgewidth=0,
+    )
+    axes.plot(loss, mean, color=color, linewidth=1.4, label=_label(curve))
+    if curve.separation is not None:
+        axes.axvline(curve.separation["first_loss"], color=color, linestyle=":", linewidth=1)
+
+
+def _label(curve: Curve) -> str:
+    if curve.separation is None:
+        return curve.label
+    first = curve.separation["first_loss"]
+    apart = "bands never apart" if pd.isna(first) else f"bands apart from {first:.2g}"
+    return f"{curve.label} ({apart})"
+
+
+def _legend_title(curves: list[Curve], band: float) -> str:
+    seeds = sorted({int(curve.mean["seeds"].iloc[0]) for curve in curves})
+    return f"mean ± {band:g} std over {' or '.join(map(str, seeds))} seeds; dots: epochs"
+
+
+def _limit_to_learning(axes: Axes, curves: list[Curve], factor: float, band: float) -> None:
+    """Leave out the climb from chance, in which every curve is the same line and hides what comes after.
+
+    The axis starts where the middle half of all plotted metrics does, less its own height.
+    """
+    metric = factor * pd.concat([curve.points["metric"] for curve in curves])
+    lower, top = metric.quantile(0.1), metric.max()
+    bands = factor * pd.concat([curve.mean["mean"] + band * curve.mean["std"] for curve in curves])
+    height = max(top, bands.max()) - lower
+    axes.set_ylim(max(metric.min() - 0.02 * height, lower - 0.6 * height), max(top, bands.max()) + 0.05 * height)
+
+
+def _plotted(curves: list[Curve], band: float) -> pd.DataFrame:
+    """Everything in the figure, long form: ``kind`` is ``curve`` or ``point``."""
+    parts = []
+    for curve in curves:
+        names = {"group": curve.group, "label": curve.label}
+        mean = curve.mean[["loss", "mean", "std", "seeds"]].rename(columns={"mean": "metric"})
+        spread = band * mean["std"]
+        bounds = {"lower": mean["metric"] - spread, "upper": mean["metric"] + spread}
+        parts.append(mean.assign(kind="curve", **bounds, **names))
+        parts.append(curve.points[["seed", "epoch", "loss", "metric"]].assign(kind="point", **names))
+    columns = ["kind", "group", "label", "seed", "epoch", "loss", "metric", "std", "lower", "upper", "seeds"]
+    return pd.concat(parts, ignore_index=True).reindex(columns=columns)

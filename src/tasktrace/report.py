@@ -1,0 +1,73 @@
+"""A setting's tables, selected points and runs as one page for the Snakemake report."""
+
+import html
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from tasktrace.files import write_text
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 75em; padding: 0 1em; color: #222; }
+h1 { font-size: 1.5em; } h2 { font-size: 1.15em; margin-top: 2em; } p { max-width: 55em; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-size: 0.85em; font-variant-numeric: tabular-nums; }
+th, td { padding: 0.3em 0.7em; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }
+th { background: #f3f5f7; }
+"""
+
+_TRANSFER = """G is the mean test metric over the epochs of best validation metric; delta is G together less G alone,
+mean over seeds, in the metric's units; significant where the intervals of mean and standard deviations do not
+overlap."""
+
+_SEPARATION = """Both curves as a function of the full training loss. first_loss: the highest loss at which the bands
+over seeds do not overlap; lasting_loss: the loss from which they stay apart to final_loss, the lowest that all seeds
+of both curves reach; the ratios are over final_loss; apart is the share of the common grid of log losses with separate
+bands."""
+
+_SELECTED = """Learning rate and batch size with the best validation metric in the sweep, which runs on one seed."""
+
+_RUNS = """Every run at its selected point: outcome, time by activity, and where and from which commit it was made."""
+
+
+def write_report(setting: str, tables: Path, selected: list[Path], out: Path) -> None:
+    """Write the page.
+
+    Args:
+        setting: The setting's name.
+        tables: Folder of its tables.
+        selected: Selection files of its arms.
+        out: The page.
+    """
+    sections = [
+        _section("Transfer", _TRANSFER, pd.read_csv(tables / "transfer.csv")),
+        _section("Separation at equal training loss", _SEPARATION, pd.read_csv(tables / "separation.csv")),
+        _section("Selected points", _SELECTED, _selections(selected)),
+        _section("Runs", _RUNS, pd.read_csv(tables / "runs.csv")),
+    ]
+    title = f"tasktrace: {html.escape(setting)}"
+    write_text(
+        out,
+        f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{title}</title>'
+        f"<style>{_STYLE}</style></head>\n<body>\n<h1>{title}</h1>\n{''.join(sections)}</body>\n</html>\n",
+    )
+
+
+def _section(title: str, text: str, table: pd.DataFrame) -> str:
+    body = table.to_html(index=False, border=0, na_rep="–", float_format="{:.4g}".format)
+    return f'<h2>{title}</h2>\n<p>{text}</p>\n<div class="scroll">{body}</div>\n'
+
+
+def _selections(files: list[Path]) -> pd.DataFrame:
+    contents = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    return pd.DataFrame(
+        {
+            "arm": content["arm"],
+            **content["point"],
+            "score": content["score"],
+            "candidates": len(content["candidates"]),
+            "diverged": sum(candidate["score"] is None for candidate in content["candidates"]),
+        }
+        for content in contents
+    )

@@ -1,0 +1,515 @@
+import json
+import re
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasktrace.config import Arm, Run, Study
+from tasktrace.config.declarations import _FOLDERS
+from tasktrace.config.study import SELECTED, component_options, parse_point, point_name, resolved
+from tasktrace.errors import ConfigError
+from tasktrace.files import canonical_json
+
+CONFIG = "config/config.yaml"
+DIGITS = "config/settings/digits.yaml"
+
+
+def specs(study):
+    """The canonical text of every run's spec, by the run's path."""
+    return {path: canonical_json(study.run_spec(run)) for path, run in study.runs.items()}
+
+
+def changed(before, after):
+    assert before.keys() == after.keys()
+    return {path for path in before if before[path] != after[path]}
+
+
+def assert_refused(*parts):
+    with pytest.raises(ConfigError) as caught:
+        Study.load()
+    for part in parts:
+        assert part in str(caught.value)
+
+
+# --- what is refused -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "parts"),
+    [
+        ({"settings": ["digits", "cityscape"]}, [f"{CONFIG}: unknown setting 'cityscape'", "has: ", "digits, fashion"]),
+        ({"demo": ["cityscape"]}, [f"{CONFIG}: unknown setting 'cityscape'", "digits, fashion"]),
+        ({"methods": {"mine": {"method": "sum"}}}, [f"{CONFIG}: methods.mine: unknown method 'sum'; ", "umtg"]),
+        ({"methods": {"mine": {"scale": "sum"}}}, [f"{CONFIG}: methods.mine: missing 'method'; required: method"]),
+        (
+            {"methods": {"umtg": {"scale": "median"}}},
+            [f"{CONFIG}: methods.umtg.scale: expected one of 'sum', 'mean', found 'median' (str)"],
+        ),
+        (
+            {"methods": {"umtg": {"scales": "sum"}}},
+            [f"{CONFIG}: methods.umtg: unknown option 'scales'; allowed: scale"],
+        ),
+        (
+            {"optimizers": {"mine": {"optimizer": "adm"}}},
+            [f"{CONFIG}: optimizers.mine: unknown optimizer 'adm'", "sgd"],
+        ),
+        (
+            {"optimizers": {"adam": {"momentum": 0.9}}},
+            [f"{CONFIG}: optimizers.adam: unknown option 'momentum'; allowed: beta1, beta2, eps, weight_decay"],
+        ),
+        (
+            {"optimizers": {"adam": {"beta1": float("nan")}}},
+            [f"{CONFIG}: optimizers.adam.beta1: expected a finite number, found nan (float)"],
+        ),
+        (
+            {"optimizers": {"adam": {"eps": True}}},
+            [f"{CONFIG}: optimizers.adam.eps: expected a finite number, found True (bool)"],
+        ),
+        ({"colour": "blue"}, [f"{CONFIG}: unknown key 'colour'; allowed: settings, demo, seeds, methods"]),
+        ({"analysis": {"width": 2}}, [f"{CONFIG}: analysis: unknown key 'width'; allowed: band"]),
+        ({"analysis": {"band": True}}, [f"{CONFIG}: analysis.band: expected number, found True"]),
+        ({"analysis": {"band": float("nan")}}, [f"{CONFIG}: analysis.band: ", "finite", "nan"]),
+        ({"analysis": {"band": 0}}, [f"{CONFIG}: analysis.band: ", "minimum of 0"]),
+        ({"seeds": [0]}, [f"{CONFIG}: seeds: ", "[0]"]),
+        ({"seeds": [0, -1]}, [f"{CONFIG}: seeds[1]: ", "-1", "minimum of 0"]),
+        ({"seeds": [0, "1"]}, [f"{CONFIG}: seeds[1]: expected integer, found '1'"]),
+        ({"seeds": [0, 1.0]}, [f"{CONFIG}: seeds[1]: expected integer, found 1.0"]),
+        ({"methods": {"Mine!": {"method": "umtg"}}}, [f"{CONFIG}: methods: ", "'Mine!'"]),
+        ({"settings": [], "demo": []}, [f"{CONFIG}: ", "settings"]),
+        (
+            {"overrides": {"cityscape": {"training": {"epochs": 1}}}},
+            [f"{CONFIG}: overrides.cityscape: not a setting of this study", "digits, fashion"],
+        ),
+        ({"overrides": {"digits": 3}}, [f"{CONFIG}: overrides.digits: expected object, found 3"]),
+    ],
+)
+def test_a_fault_of_the_study_is_refused(configure, values, parts):
+    configure("config.yaml", **values)
+    assert_refused(*parts)
+
+
+@pytest.mark.parametrize(
+    ("values", "parts"),
+    [
+        ({"setting": "digit"}, [f"{DIGITS}: setting: unknown setting 'digit'; available: digits, fashion"]),
+        ({"model": {"model": "vgg"}}, [f"{DIGITS}: model: unknown model 'vgg'; available: ", "small_cnn"]),
+        ({"model": {"model": ["lenet"]}}, [f"{DIGITS}: model", "expected string, found ['lenet']"]),
+        ({"model": {"chanels": 8}}, [f"{DIGITS}: model: unknown option 'chanels'; allowed: channels, features"]),
+        ({"model": {"channels": 8.5}}, [f"{DIGITS}: model.channels: expected a whole number, found 8.5 (float)"]),
+        ({"model": {"channels": 0}}, [f"{DIGITS}: model: channels and features must be at least 1, found 0 and 32"]),
+        ({"data": {"sed": 1}}, [f"{DIGITS}: data: unknown option 'sed'; allowed: train, validation, test, seed"]),
+        ({"data": {"train": "600"}}, [f"{DIGITS}: data.train: expected a whole number, found '600' (str)"]),
+        ({"data": {"train": 0}}, [f"{DIGITS}: data", "train", "0"]),
+        ({"data": {"validation": -130}}, [f"{DIGITS}: data", "validation", "-130"]),
+        (
+            {"groups": {"with_digits2": {"tasks": ["digits1", "digits3"]}}},
+            [f"{DIGITS}: groups.with_digits2.tasks: unknown task 'digits3'; allowed: digits1, digits2, noisy_digits"],
+        ),
+        (
+            {"groups": {"with_digits2": {"tasks": ["digits1"]}}},
+            [f"{DIGITS}: groups.with_digits2.tasks: ", "['digits1']"],
+        ),
+        (
+            {"groups": {"with_digits2": {"colour": "red"}}},
+            [f"{DIGITS}: groups.with_digits2: unknown key 'colour'; allowed: tasks, label"],
+        ),
+        ({"methods": ["pcgrad"]}, [f"{DIGITS}: methods: unknown method 'pcgrad'; allowed: umtg"]),
+        ({"optimizers": ["adamw"]}, [f"{DIGITS}: optimizers: unknown optimizer 'adamw'; allowed: adam, sgd, sgdm"]),
+        ({"epochs": 3}, [f"{DIGITS}: unknown key 'epochs'; allowed: setting, data, model, groups"]),
+        ({"training": {"epochs": True}}, [f"{DIGITS}: training.epochs: expected integer, found True"]),
+        ({"training": {"epochs": 60.0}}, [f"{DIGITS}: training.epochs: expected integer, found 60.0"]),
+        ({"training": {"epochs": 0}}, [f"{DIGITS}: training.epochs: ", "0", "minimum of 1"]),
+        ({"sweep": {"batch_sizes": [16, 64.0]}}, [f"{DIGITS}: sweep.batch_sizes[1]: expected integer, found 64.0"]),
+        ({"sweep": {"learning_rates": [float("nan")]}}, [f"{DIGITS}: sweep.learning_rates[0]: ", "finite", "nan"]),
+        ({"sweep": {"learning_rates": [float("inf")]}}, [f"{DIGITS}: sweep.learning_rates[0]: ", "finite", "inf"]),
+        ({"sweep": {"learning_rates": []}}, [f"{DIGITS}: sweep.learning_rates: ", "[]"]),
+        ({"sweep": {"learning_rates": 0.1}}, [f"{DIGITS}: sweep.learning_rates: expected array, found 0.1"]),
+        ({"figures": {"a1": {"task": "digits9"}}}, [f"{DIGITS}: figures.a1.task: unknown task 'digits9'; ", "digits1"]),
+        (
+            {"figures": {"a1": {"groups": ["with_fashion2"]}}},
+            [f"{DIGITS}: figures.a1.groups: unknown group 'with_fashion2'; allowed: with_digits2, with_noisy"],
+        ),
+        (
+            {"figures": {"a1": {"task": "digits2"}}},
+            [f"{DIGITS}: figures.a1.groups: group 'with_noisy' does not train the figure's task 'digits2'"],
+        ),
+        (
+            {"figures": {"a1": {"optimizer": "sgd"}}},
+            [f"{DIGITS}: figures.a1.optimizer: unknown optimizer 'sgd'; allowed: adam"],
+        ),
+        ({"figures": {"a1": {"method": "pcgrad"}}}, [f"{DIGITS}: figures.a1.method: unknown method 'pcgrad'"]),
+    ],
+)
+def test_a_fault_of_a_setting_is_refused(configure, values, parts):
+    configure("settings/digits.yaml", **values)
+    assert_refused(*parts)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "option", "value"),
+    [
+        ("adam", "beta1", 1.5),
+        ("adam", "beta2", -0.1),
+        ("adam", "eps", -1.0),
+        ("adam", "weight_decay", -0.1),
+        ("sgd", "momentum", -0.9),
+        ("sgd", "weight_decay", -0.1),
+    ],
+)
+def test_an_option_that_the_optimizer_would_refuse_later_is_refused_now(configure, optimizer, option, value):
+    configure("config.yaml", optimizers={optimizer: {option: value}})
+    assert_refused(f"{CONFIG}: optimizers.{optimizer}", option, str(value))
+
+
+def test_a_learning_rate_that_yaml_reads_as_a_text_gets_a_hint(project):
+    path = project / DIGITS
+    text, count = re.subn(r"learning_rates: \[.*?\]", "learning_rates: [0.005, 1e-3]", path.read_text())
+    assert count == 1
+    path.write_text(text)
+    assert_refused(
+        f"{DIGITS}: sweep.learning_rates[1]: expected number, found '1e-3' "
+        '(YAML reads "1e-3" as a text: write 0.001 or 1.0e-3)'
+    )
+
+
+def test_an_option_that_yaml_reads_as_a_text_gets_a_hint(configure):
+    configure("config.yaml", optimizers={"adam": {"eps": "1e-6"}})
+    assert_refused(f"{CONFIG}: optimizers.adam.eps: expected a finite number, found '1e-6'", "1.0e-")
+
+
+@pytest.mark.parametrize(
+    ("file", "key"), [("config.yaml", "seeds"), ("config.yaml", "analysis"), ("settings/digits.yaml", "training")]
+)
+def test_a_missing_key_is_named(project, file, key):
+    path = project / "config" / file
+    content = yaml.safe_load(path.read_text())
+    del content[key]
+    path.write_text(yaml.safe_dump(content))
+    assert_refused(f"config/{file}: missing '{key}'; required: ", f", {key}")
+
+
+@pytest.mark.parametrize("file", [CONFIG, DIGITS])
+def test_a_syntax_error_is_named_with_its_file_and_line(project, file):
+    path = project / file
+    path.write_text(path.read_text() + "\nbroken: [1, 2\n")
+    assert_refused(f"{file}: not valid YAML", "line ")
+
+
+def test_an_absent_configuration_is_named(project):
+    (project / CONFIG).unlink()
+    assert_refused(f"{CONFIG}: no such file; run tasktrace from the folder that holds config/")
+
+
+def test_a_fault_of_an_override_is_found_where_the_override_is_written(configure):
+    configure("config.yaml", overrides={"digits": {"training": {"epochs": "many"}}})
+    assert_refused(CONFIG, "overrides", "training.epochs: expected integer, found 'many'")
+
+
+def test_an_override_goes_on_top_of_its_setting_alone(configure, study):
+    before = study.settings
+    configure("config.yaml", overrides={"digits": {"sweep": {"batch_sizes": [32]}}})
+    after = Study.load().settings
+    assert after["digits"]["sweep"] == {**before["digits"]["sweep"], "batch_sizes": [32]}
+    assert {**after["digits"], "sweep": None} == {**before["digits"], "sweep": None}
+    assert after["fashion"] == before["fashion"]
+
+
+# --- what a study costs to read ------------------------------------------------------------------------------------
+
+
+def test_building_a_study_imports_neither_torch_nor_pandas_nor_numpy(project):
+    script = (
+        "import sys\n"
+        "import tasktrace.config\n"
+        "study = tasktrace.config.Study.load()\n"
+        "count = len([study.run_spec(run) for run in study.runs.values()])\n"
+        "figures = [study.figure_a1(setting) for setting in study.settings]\n"
+        "print(count, sorted({'torch', 'pandas', 'numpy', 'sklearn', 'matplotlib'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{len(Study.load().runs)} []\n"
+
+
+# --- runs and their places -----------------------------------------------------------------------------------------
+
+
+def test_the_runs_of_the_shipped_digits(study):
+    arms = study.arms("digits")
+    assert [arm.path for arm in arms] == [
+        "digits/stl.digits1/adam",
+        "digits/stl.digits2/adam",
+        "digits/stl.noisy_digits/adam",
+        "digits/mtl.with_digits2/umtg/adam",
+        "digits/mtl.with_noisy/umtg/adam",
+    ]
+    sweep, seeds = study.settings["digits"]["sweep"], study.config["seeds"]
+    for arm in arms:
+        assert len(study.sweep_runs(arm)) == len(sweep["learning_rates"]) * len(sweep["batch_sizes"])
+        assert {run.seed for run in study.sweep_runs(arm)} == {sweep["seed"]}
+        assert [(run.point, run.seed) for run in study.selected_runs(arm)] == [(SELECTED, seed) for seed in seeds]
+    run = Run(arms[3], "lr0.001_bs64", 0)
+    assert run.path == "digits/mtl.with_digits2/umtg/adam/lr0.001_bs64/seed0"
+    assert study.runs[run.path] == run
+
+
+def test_run_paths_are_unique(configure):
+    configure("config.yaml", methods={"umtg_mean": {"method": "umtg", "scale": "mean"}})
+    configure("settings/digits.yaml", methods=["umtg", "umtg_mean"], optimizers=["adam", "sgd", "sgdm"])
+    study = Study.load()
+    arms = [arm for setting in study.settings for arm in study.arms(setting)]
+    runs = [run for arm in arms for run in study.sweep_runs(arm) + study.selected_runs(arm)]
+    assert len({run.path for run in runs}) == len(runs) == len(study.runs)
+    assert len({arm.path for arm in arms}) == len(arms) == len(study.arms_by_path)
+
+
+def test_single_task_runs_carry_no_method_and_are_shared_between_methods(configure, study):
+    configure("config.yaml", methods={"umtg_mean": {"method": "umtg", "scale": "mean"}})
+    configure("settings/digits.yaml", methods=["umtg", "umtg_mean"])
+    more = Study.load()
+    alone = {path: spec for path, spec in specs(more).items() if "/stl." in path}
+    assert alone == {path: spec for path, spec in specs(study).items() if "/stl." in path}
+    assert all(json.loads(spec)["method"] is None for spec in alone.values())
+    assert all("umtg" not in path for path in alone)
+    added = specs(more).keys() - specs(study).keys()
+    assert added == {path.replace("/umtg/", "/umtg_mean/") for path in specs(study) if path.startswith("digits/mtl.")}
+
+
+def test_every_task_of_the_groups_is_trained_alone_once_per_optimizer(configure):
+    configure("settings/digits.yaml", optimizers=["adam", "sgd"])
+    alone = Counter(arm.tasks for arm in Study.load().arms("digits") if arm.group.startswith("stl."))
+    assert alone == {("digits1",): 2, ("digits2",): 2, ("noisy_digits",): 2}
+
+
+def test_a_setting_of_both_targets_is_there_once(configure):
+    configure("config.yaml", settings=["fashion", "digits"], demo=["digits"])
+    assert Study.load().setting_names() == ["fashion", "digits"]
+
+
+def test_a_run_is_found_by_its_folder_in_every_way_to_write_it(study):
+    for path, run in study.runs.items():
+        for folder in (path, f"results/runs/{path}", f"results/runs/{path}/"):
+            assert study.find_run(folder) == run
+
+
+def test_a_folder_of_no_run_is_refused_with_an_example(study):
+    with pytest.raises(ConfigError) as caught:
+        study.find_run("results/runs/digits/stl.digits1/adam/lr3.0_bs1/seed0")
+    message = str(caught.value)
+    assert message.startswith("results/runs/digits/stl.digits1/adam/lr3.0_bs1/seed0: not a run of this study; ")
+    assert f"results/runs/{next(iter(study.runs))}" in message
+
+
+def test_an_arm_is_found_by_its_path(study):
+    assert study.find_arm("digits/stl.digits1/adam") == Arm("digits", "stl.digits1", ("digits1",), None, "adam")
+    with pytest.raises(ConfigError) as caught:
+        study.find_arm("digits/stl.digits1/sgd")
+    assert str(caught.value).startswith("digits/stl.digits1/sgd: not an arm of this study; it has: ")
+    assert all(path in str(caught.value) for path in study.arms_by_path)
+
+
+@given(
+    st.floats(min_value=0, exclude_min=True, allow_infinity=False) | st.integers(1, 10**6),
+    st.integers(min_value=1),
+)
+def test_a_point_is_read_back_from_its_name(rate, size):
+    name = point_name(rate, size)
+    assert parse_point(name) == {"learning_rate": float(rate), "batch_size": size}
+    assert re.fullmatch(r"lr[^/]+_bs\d+", name)
+
+
+def test_the_name_of_a_point_is_short_and_the_same_for_equal_rates():
+    assert point_name(0.001, 64) == "lr0.001_bs64"
+    assert point_name(1, 2) == point_name(1.0, 2) == "lr1.0_bs2"
+
+
+# --- what makes a run stale ----------------------------------------------------------------------------------------
+
+
+def test_the_spec_of_a_sweep_run(study):
+    spec = study.run_spec(study.runs["digits/mtl.with_noisy/umtg/adam/lr0.001_bs64/seed0"])
+    assert spec == {
+        "training": 1,
+        "setting": "digits",
+        "group": "mtl.with_noisy",
+        "tasks": ["digits1", "noisy_digits"],
+        "data": {"name": "digits", "version": 1},
+        "model": {"name": "small_cnn", "version": 1},
+        "method": {"name": "umtg", "version": 1},
+        "optimizer": {"name": "adam", "version": 1},
+        "point": {"learning_rate": 0.001, "batch_size": 64},
+        "epochs": study.settings["digits"]["sweep"]["epochs"],
+        "checkpoint_every": 0,
+        "seed": 0,
+    }
+
+
+def test_every_spec_survives_json(study):
+    for run in study.runs.values():
+        spec = study.run_spec(run)
+        again = json.loads(json.dumps(spec))
+        assert again == spec
+        assert canonical_json(again) == canonical_json(spec)
+
+
+def test_every_run_has_a_spec_of_its_own(study):
+    assert len(set(specs(study).values())) == len(study.runs)
+
+
+def test_options_written_at_their_defaults_change_no_run(configure, study):
+    configure(
+        "config.yaml",
+        methods={"umtg": {"method": "umtg", "scale": "sum"}},
+        optimizers={"adam": {"beta1": 0.9, "beta2": 0.999, "eps": 1e-08, "weight_decay": 0}},
+    )
+    configure("settings/digits.yaml", data={"seed": 0}, model={"channels": 8, "features": 32})
+    assert changed(specs(study), specs(Study.load())) == set()
+
+
+def test_options_left_out_change_no_run(project, study):
+    path = project / DIGITS
+    path.write_text(re.sub(r"data: \{.*\}", "data: {}", path.read_text()))
+    assert Study.load().settings["digits"]["data"] == {}
+    assert changed(specs(study), specs(Study.load())) == set()
+
+
+def test_a_change_of_the_learning_rates_touches_only_their_runs(configure, study):
+    before = specs(study)
+    configure("settings/digits.yaml", sweep={"learning_rates": [0.001, 0.02]})
+    after = specs(Study.load())
+    assert before.keys() - after.keys() == {path for path in before if re.match(r"digits/.*/lr0\.005_", path)}
+    assert after.keys() - before.keys() == {
+        path.replace("lr0.005_", "lr0.02_") for path in before if re.match(r"digits/.*/lr0\.005_", path)
+    }
+    common = before.keys() & after.keys()
+    assert {path: before[path] for path in common} == {path: after[path] for path in common}
+
+
+def test_another_seed_adds_runs_and_touches_none(configure, study):
+    before = specs(study)
+    configure("config.yaml", seeds=[*study.config["seeds"], 17])
+    after = specs(Study.load())
+    assert before.items() <= after.items()
+    assert {path.rpartition("/")[2] for path in after.keys() - before.keys()} == {"seed17"}
+
+
+def test_a_method_option_touches_the_runs_of_the_method(configure, study):
+    configure("config.yaml", methods={"umtg": {"scale": "mean"}})
+    mine = {path for path, run in study.runs.items() if run.arm.method == "umtg"}
+    assert mine
+    assert changed(specs(study), specs(Study.load())) == mine
+
+
+def test_an_optimizer_option_touches_the_runs_of_the_optimizer(configure):
+    configure("settings/digits.yaml", optimizers=["adam", "sgd", "sgdm"])
+    study = Study.load()
+    configure("config.yaml", optimizers={"sgdm": {"momentum": 0.95}})
+    mine = {path for path, run in study.runs.items() if run.arm.optimizer == "sgdm"}
+    assert mine
+    assert changed(specs(study), specs(Study.load())) == mine
+
+
+@pytest.mark.parametrize("values", [{"data": {"seed": 1}}, {"data": {"train": 500}}, {"model": {"channels": 16}}])
+def test_a_data_or_model_option_touches_the_runs_of_its_setting(configure, study, values):
+    configure("config.yaml", overrides={"digits": values})
+    mine = {path for path in study.runs if path.startswith("digits/")}
+    assert changed(specs(study), specs(Study.load())) == mine
+
+
+@pytest.mark.parametrize(
+    ("values", "is_selected"),
+    [
+        ({"training": {"epochs": 61}}, True),
+        ({"training": {"checkpoint_every": 2}}, True),
+        ({"sweep": {"epochs": 21}}, False),
+    ],
+)
+def test_epochs_of_the_sweep_and_of_the_selected_runs_are_apart(configure, study, values, is_selected):
+    configure("settings/digits.yaml", **values)
+    digits = {path: run for path, run in study.runs.items() if run.arm.setting == "digits"}
+    mine = {path for path, run in digits.items() if (run.point == SELECTED) == is_selected}
+    assert mine
+    assert changed(specs(study), specs(Study.load())) == mine
+
+
+def test_labels_and_the_look_of_figures_touch_no_run(configure, study):
+    configure("config.yaml", figures={"a1": {"width": 9.0}}, analysis={"band": 1.0})
+    configure("settings/digits.yaml", groups={"with_noisy": {"label": "+N"}})
+    assert changed(specs(study), specs(Study.load())) == set()
+
+
+def test_a_raised_version_touches_the_runs_of_the_component(add_component, configure):
+    configure("settings/digits.yaml", optimizers=["adam", "sgd"])
+    study = Study.load()
+    before = specs(study)
+    source = (_FOLDERS["optimizer"] / "sgd.py").read_text()
+    add_component("optimizer", "sgd", source.replace("VERSION = 1", "VERSION = 2"))
+    mine = {path for path, run in study.runs.items() if run.arm.optimizer == "sgd"}
+    assert mine
+    assert changed(before, specs(Study.load())) == mine
+
+
+def test_a_new_option_with_a_default_touches_no_run(add_component, project, study):
+    before = specs(study)
+    source = (_FOLDERS["optimizer"] / "adam.py").read_text()
+    add_component("optimizer", "adam", source.replace("    eps: float", "    amsgrad: bool = False\n    eps: float"))
+    study = Study.load()
+    assert study.run_spec(next(iter(study.runs.values())))["optimizer"] == {"name": "adam", "version": 1}
+    assert changed(before, specs(study)) == set()
+
+
+def test_sweep_runs_keep_no_checkpoints(study):
+    kept = {(run.point == SELECTED, study.run_spec(run)["checkpoint_every"]) for run in study.runs.values()}
+    assert kept == {(False, 0), (True, 1)}
+
+
+def test_a_selected_run_takes_its_point_from_the_selection(study, tmp_path):
+    spec = study.run_spec(study.runs["digits/stl.digits1/adam/selected/seed1"])
+    assert spec["point"] is None
+    selection = tmp_path / "selection.json"
+    with pytest.raises(ConfigError) as caught:
+        resolved(spec, selection)
+    assert str(caught.value) == f"{selection}: no selection for this run yet; run `snakemake {selection}`"
+    point = {"learning_rate": 0.005, "batch_size": 16}
+    selection.write_text(json.dumps({"point": point, "value": 0.9}))
+    assert resolved(spec, selection) == {**spec, "point": point}
+
+
+def test_a_sweep_run_needs_no_selection(study, tmp_path):
+    spec = study.run_spec(study.runs["digits/stl.digits1/adam/lr0.005_bs16/seed0"])
+    assert spec["point"] == {"learning_rate": 0.005, "batch_size": 16}
+    assert resolved(spec, tmp_path / "absent.json") == spec
+
+
+def test_the_options_of_a_component_are_what_is_neither_name_nor_version():
+    assert component_options({"name": "sgd", "version": 1, "momentum": 0.9}) == {"momentum": 0.9}
+
+
+# --- figures -------------------------------------------------------------------------------------------------------
+
+
+def test_figure_a1_has_the_task_alone_first_and_then_its_groups(study):
+    figure = study.figure_a1("digits")
+    assert (figure["task"], figure["method"], figure["optimizer"]) == ("digits1", "umtg", "adam")
+    assert figure["curves"] == [
+        {"group": "stl.digits1", "label": "STL"},
+        {"group": "mtl.with_digits2", "label": "+Digits2"},
+        {"group": "mtl.with_noisy", "label": "+NoisyDigits"},
+    ]
+    assert {key: figure[key] for key in ("width", "height", "dpi")} == study.config["figures"]["a1"]
+
+
+def test_figure_a1_can_name_its_method_and_optimizer(configure):
+    configure("config.yaml", methods={"umtg_mean": {"method": "umtg", "scale": "mean"}})
+    configure(
+        "settings/digits.yaml",
+        methods=["umtg", "umtg_mean"],
+        optimizers=["adam", "sgdm"],
+        figures={"a1": {"method": "umtg_mean", "optimizer": "sgdm"}},
+    )
+    figure = Study.load().figure_a1("digits")
+    assert (figure["method"], figure["optimizer"]) == ("umtg_mean", "sgdm")

@@ -1,0 +1,66 @@
+"""Fixtures that several test files share."""
+
+import shutil
+from pathlib import Path
+
+import hypothesis
+import pytest
+import yaml
+
+from tasktrace.config import Study, declarations
+from tasktrace.config.loading import merged
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+hypothesis.settings.register_profile("tasktrace", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("tasktrace")
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A copy of the workflow and its configuration, as the current folder."""
+    folder = tmp_path / "project"
+    for name in ("workflow", "config"):
+        shutil.copytree(REPOSITORY / name, folder / name)
+    shutil.copy(REPOSITORY / "Snakefile", folder)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def configure(project):
+    """A function that puts values on top of a file below the copy's config/, mappings merged key by key."""
+
+    def change(file, **values):
+        path = project / "config" / file
+        content = merged(yaml.safe_load(path.read_text()), values)
+        path.write_text(yaml.safe_dump(content, sort_keys=False))
+
+    return change
+
+
+@pytest.fixture
+def study(project):
+    """The study as shipped."""
+    return Study.load()
+
+
+@pytest.fixture
+def add_component(tmp_path, monkeypatch):
+    """A function that adds a module to a copy of a kind's components, which the configuration then reads."""
+
+    def add(kind, name, source):
+        folder = tmp_path / "components" / kind
+        if not folder.exists():
+            shutil.copytree(declarations._FOLDERS[kind], folder, ignore=shutil.ignore_patterns("__pycache__"))
+            monkeypatch.setitem(declarations._FOLDERS, kind, folder)
+        (folder / f"{name}.py").write_text(source)
+        _forget_declarations()
+
+    yield add
+    _forget_declarations()
+
+
+def _forget_declarations():
+    for cached in (declarations.available, declarations.declaration, declarations._declared_statements):
+        cached.cache_clear()

@@ -1,0 +1,99 @@
+"""One line an epoch in a log, a bar on a terminal."""
+
+import os
+import pty
+import sys
+import termios
+
+import pytest
+
+from tasktrace.training.progress import BarReporter, LogReporter, reporter
+from tasktrace.training.session import run
+from tasktrace.training.trajectory import Row
+
+
+def rows(epoch):
+    return [
+        Row(epoch, 9 * epoch, task, split, quantity, value + epoch)
+        for task, value in (("digits1", 0.25), ("digits2", 0.5))
+        for split in ("train", "validation", "test")
+        for quantity in ("loss", "metric")
+    ]
+
+
+def test_a_log_has_one_line_for_every_epoch(capsys):
+    with LogReporter("a/seed0", 2) as log:
+        for epoch in range(3):
+            log.epoch(epoch, rows(epoch))
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.splitlines() == [
+        f"a/seed0: epoch {epoch}/2: digits1 loss {epoch}.25, validation {epoch}.2500, "
+        f"digits2 loss {epoch}.5, validation {epoch}.5000"
+        for epoch in range(3)
+    ]
+
+
+def test_a_log_tells_a_note_in_a_line(capsys):
+    with LogReporter("a/seed0", 2) as log:
+        log.note("continuing from epoch 1, step 3")
+    assert capsys.readouterr().err == "a/seed0: continuing from epoch 1, step 3\n"
+
+
+def test_a_run_logs_each_of_its_epochs_once(make_job, make_spec, capsys):
+    job = make_job(make_spec())
+    run(job)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(": ")[1] for line in lines] == [f"epoch {epoch}/3" for epoch in range(4)]
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """A real terminal as standard error; a function that ends it and returns what it was sent."""
+    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "200")
+    master, slave = pty.openpty()
+    termios.tcsetwinsize(slave, (40, 200))
+    stream = os.fdopen(slave, "w", encoding="utf-8")
+    monkeypatch.setattr(sys, "stderr", stream)
+
+    def content() -> str:
+        stream.flush()
+        return os.read(master, 1 << 16).decode()
+
+    yield content
+    monkeypatch.undo()
+    stream.close()
+    os.close(master)
+
+
+def test_a_terminal_gets_a_bar(terminal):
+    with reporter("a/seed0", 4) as bar:
+        assert isinstance(bar, BarReporter)
+        bar.epoch(3, rows(3))
+        bar.note("[half] of it")
+    shown = terminal()
+    assert "a/seed0" in shown
+    assert "3/4" in shown
+    assert "digits2 loss 3.5, validation 3.5000" in shown
+    assert "[half] of it" in shown
+
+
+def test_a_bar_is_taken_down_after_an_error(terminal):
+    def fail():
+        with reporter("a/seed0", 4) as bar:
+            bar.epoch(1, rows(1))
+            raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space left"):
+        fail()
+    shown = terminal()
+    assert "1/4" in shown
+    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
+
+
+def test_a_file_gets_lines(capsys):
+    with reporter("a/seed0", 4) as log:
+        assert isinstance(log, LogReporter)

@@ -1,0 +1,336 @@
+"""A run from its spec to its folder: what it writes, when it trains again, and how it ends when it diverges."""
+
+import dataclasses
+import fcntl
+import json
+import subprocess
+import sys
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from torch.nn import functional
+
+from tasktrace.cli import main
+from tasktrace.config.declarations import declaration
+from tasktrace.errors import BusyError, ConfigError, DataError
+from tasktrace.files import digest, file_digest
+from tasktrace.models import build_model
+from tasktrace.training.data import Order
+from tasktrace.training.session import run
+
+
+@pytest.fixture
+def untrained(before_step):
+    """A context in which a step would be an error."""
+
+    def trains(_engine):
+        pytest.fail("a step was taken")
+
+    return before_step(0, 0, trains)
+
+
+def trajectory(job):
+    return pq.read_table(job.folder / "trajectory.parquet").to_pylist()
+
+
+def test_the_record_says_what_was_done(make_job, make_spec, prepared):
+    job = make_job(make_spec())
+    record = run(job)
+    assert json.loads((job.folder / "run.json").read_text()) == record
+    assert record["run"] == job.path
+    assert record["outcome"] == {"status": "finished"}
+    assert record["spec"] == job.spec
+    assert record["spec_digest"] == digest(job.spec)
+    assert record["data"] == prepared.content
+    assert record["steps_per_epoch"] == 9
+    convolutions = (9 * 4 + 4) + (9 * 4 * 8 + 8)
+    assert record["parameters"] == convolutions + (32 * 16 + 16) + 2 * (16 * 10 + 10)
+    assert record["trajectory"] == file_digest(job.folder / "trajectory.parquet")
+    assert record["attempts"] == 1
+    assert record["device"] == "cpu"
+    assert record["versions"]["torch"] == torch.__version__
+
+
+def test_the_trajectory_holds_every_epoch(make_job, make_spec):
+    job = make_job(make_spec())
+    run(job)
+    rows = trajectory(job)
+    assert [row["epoch"] for row in rows] == [0] * 12 + [1] * 14 + [2] * 14 + [3] * 14
+    assert {(row["epoch"], row["step"]) for row in rows} == {(0, 0), (1, 9), (2, 18), (3, 27)}
+    first, last = rows[0], next(row for row in rows if row["epoch"] == 3 and row["split"] == "train")
+    assert last["value"] < first["value"]
+
+
+def test_the_batch_loss_is_the_mean_over_the_epochs_steps(make_job, make_spec, make_engine):
+    job = make_job(make_spec(epochs=2))
+    run(job)
+    engine = make_engine(job.spec)
+    for epoch in range(2):
+        engine.begin_epoch(epoch)
+        for step in range(engine.steps):
+            engine.step(step)
+    expected = [sum(column) / 9 for column in zip(*engine.losses.tolist(), strict=True)]
+    found = [row["value"] for row in trajectory(job) if row["epoch"] == 2 and row["quantity"] == "batch_loss"]
+    assert found == pytest.approx(expected, rel=1e-12)
+
+
+def test_alone_and_together_have_the_same_epochs_and_steps(make_job, make_spec):
+    places = []
+    for number, tasks in enumerate([("digits1",), ("digits1", "digits2")]):
+        job = make_job(make_spec(tasks))
+        job = dataclasses.replace(job, path=f"{job.path}{number}")
+        run(job)
+        places.append({(row["epoch"], row["step"]) for row in trajectory(job)})
+    assert places[0] == places[1]
+
+
+def test_the_same_spec_gives_the_same_bytes_and_another_seed_others(make_job, make_spec, uninterrupted, results):
+    job = make_job(make_spec())
+    torch.manual_seed(77)
+    run(job)
+    assert results(job) == uninterrupted(job)
+    other = uninterrupted(make_job(make_spec(seed=1)))
+    assert all(content != other[path] for path, content in results(job).items())
+
+
+def test_a_finished_run_emits_its_files_again_without_training(make_job, make_spec, results, untrained, capsys):
+    job = make_job(make_spec())
+    record, before = run(job), results(job)
+    (job.folder / "run.json").unlink()
+    (job.folder / "trajectory.parquet").unlink()
+    capsys.readouterr()
+    with untrained:
+        assert run(job) == record
+    assert json.loads((job.folder / "run.json").read_text()) == record
+    assert results(job) == before
+    assert "finished before; its files are as they were" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("damage", ["flipped", "deleted"])
+def test_a_finished_run_without_its_checkpoint_trains_again_and_says_why(make_job, make_spec, results, capsys, damage):
+    job = make_job(make_spec())
+    record, before = run(job), results(job)
+    path = job.root / record["checkpoints"][0]["path"]
+    if damage == "deleted":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-1] + b"\x01")
+    capsys.readouterr()
+    run(job)
+    log = capsys.readouterr().err
+    why = {"deleted": "this checkpoint file is absent", "flipped": "damaged checkpoint"}[damage]
+    assert f"{path}: {why}" in log
+    assert "; training again" in log
+    assert "epoch 3/3" in log
+    assert results(job) == before
+
+
+@pytest.mark.parametrize("damage", ["flipped", "deleted"])
+def test_a_finished_run_without_its_kept_trajectory_trains_again_and_says_why(
+    make_job, make_spec, results, capsys, damage
+):
+    job = make_job(make_spec())
+    run(job)
+    before = results(job)
+    kept = job.folder / ".resume/trajectory.parquet"
+    if damage == "deleted":
+        kept.unlink()
+    else:
+        kept.write_bytes(kept.read_bytes()[:-1] + b"\x01")
+    capsys.readouterr()
+    run(job)
+    assert f"{kept}: absent or damaged; training again" in capsys.readouterr().err
+    assert results(job) == before
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(b'"record"', b'"recorD"'), (b'"spec"', b'"speb"'), (b'"checkpoints"', b'"checkpointz"'), (b"}", b"")],
+)
+def test_a_damaged_record_of_a_finished_run_is_told_and_trained_again(make_job, make_spec, results, capsys, old, new):
+    job = make_job(make_spec())
+    run(job)
+    before = results(job)
+    path = job.folder / ".resume/finished.json"
+    content = path.read_bytes()
+    assert old in content
+    path.write_bytes(content.replace(old, new, 1))
+    capsys.readouterr()
+    run(job)
+    log = capsys.readouterr().err
+    assert f"{path}: damaged" in log
+    assert "epoch 3/3" in log
+    assert results(job) == before
+
+
+def test_a_finished_run_of_another_spec_is_trained_anew(make_job, make_spec, uninterrupted, results):
+    run(make_job(make_spec(learning_rate=0.02)))
+    job = make_job(make_spec())
+    run(job)
+    assert results(job) == uninterrupted(job)
+
+
+def test_an_interrupted_emission_leaves_no_part_of_the_trajectory(make_job, make_spec, monkeypatch):
+    """What is at the declared path is always a whole file."""
+    job = make_job(make_spec())
+    run(job)
+    whole = (job.folder / "trajectory.parquet").read_bytes()
+    inode = (job.folder / "trajectory.parquet").stat().st_ino
+    run(job)
+    assert (job.folder / "trajectory.parquet").read_bytes() == whole
+    assert (job.folder / "trajectory.parquet").stat().st_ino != inode
+
+
+# SGD with weight decay multiplies the weights by 1 - 100 * 0.04 = -3 a step, so that they overflow in a few epochs.
+EXPLODING = {"name": "sgd", "version": 1, "weight_decay": 0.04}
+
+
+def place_found_by_a_plain_loop(spec, prepared):
+    """Epoch, step (from 1) and task of the first loss that is not finite."""
+    declared = declaration("setting", "digits").tasks
+    model = build_model(spec["model"], [declared[name] for name in spec["tasks"]], spec["seed"])
+    optimizer = torch.optim.SGD(
+        model.parameters(),
+        lr=spec["point"]["learning_rate"],
+        weight_decay=spec["optimizer"].get("weight_decay", 0.0),
+        foreach=False,
+    )
+    orders = {task: Order(task, 300, 32, spec["seed"]) for task in spec["tasks"]}
+    pixels = (torch.from_numpy(prepared.tensors["inputs"]).float() - prepared.mean[0]) / prepared.std[0]
+    for number in range(9 * spec["epochs"]):
+        optimizer.zero_grad()
+        for task in spec["tasks"]:
+            chosen = orders[task].batches(number, 1)[0]
+            rows = torch.from_numpy(prepared.tensors[f"{task}/train/index"])[chosen]
+            targets = torch.from_numpy(prepared.tensors[f"{task}/train/target"])[chosen]
+            loss = functional.cross_entropy(model(pixels[rows], task), targets)
+            if not torch.isfinite(loss):
+                return {"epoch": number // 9 + 1, "step": number % 9 + 1, "task": task}
+            loss.backward()
+        optimizer.step()
+    return None
+
+
+@pytest.mark.parametrize("tasks", [("digits1",), ("digits1", "digits2")])
+@pytest.mark.parametrize(("optimizer", "rate"), [(EXPLODING, 100.0), ("sgd", 1e30)], ids=["exploding", "huge rate"])
+def test_a_diverged_run_ends_at_the_place_of_the_first_non_finite_loss(
+    make_job, make_spec, prepared, tasks, optimizer, rate
+):
+    job = make_job(make_spec(tasks, optimizer, rate, epochs=9))
+    expected = place_found_by_a_plain_loop(job.spec, prepared)
+    record = run(job)
+    assert record["outcome"] == {"status": "diverged", **expected}
+    assert {row["epoch"] for row in trajectory(job)} == set(range(expected["epoch"]))
+    assert [entry["epochs"] for entry in record["checkpoints"]] == [list(range(expected["epoch"]))]
+    assert expected["epoch"] == (1 if optimizer == "sgd" else pytest.approx(3, abs=2))
+    assert all(torch.isfinite(torch.tensor(row["value"])) for row in trajectory(job))
+
+
+def test_a_diverged_run_is_a_result_and_not_a_failure(make_spec, prepared_file, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    arguments = ["train", "results/runs/digits/a/seed0", "--data", str(prepared_file), "--device", "cpu"]
+    spec = make_spec(optimizer=EXPLODING, learning_rate=100.0, epochs=9)
+    assert main([*arguments, "--spec", json.dumps(spec)]) == 0
+    record = json.loads((tmp_path / "results/runs/digits/a/seed0/run.json").read_text())
+    assert record["outcome"]["status"] == "diverged"
+    assert "diverged: " in capsys.readouterr().err
+    (tmp_path / "results/runs/digits/a/seed0/run.json").unlink()
+    assert main([*arguments, "--spec", json.dumps(spec)]) == 0
+    assert json.loads((tmp_path / "results/runs/digits/a/seed0/run.json").read_text()) == record
+
+
+def poison(task):
+    """Make a task's outputs infinite, and with them its loss not a number."""
+
+    def act(engine):
+        with torch.no_grad():
+            engine.model.heads[task].bias.fill_(torch.inf)
+
+    return act
+
+
+@pytest.mark.parametrize("task", ["digits1", "digits2"])
+@pytest.mark.parametrize("step", [0, 4, 8])
+def test_the_place_names_the_task_whose_loss_was_not_finite(make_job, make_spec, before_step, task, step):
+    job = make_job(make_spec())
+    with before_step(1, step, poison(task)):
+        record = run(job)
+    assert record["outcome"] == {"status": "diverged", "epoch": 2, "step": step + 1, "task": task}
+    assert {row["epoch"] for row in trajectory(job)} == {0, 1}
+
+
+@pytest.mark.parametrize("task", ["digits1", "digits2"])
+def test_an_evaluation_that_is_not_finite_is_put_down_to_the_epochs_last_step(make_job, make_spec, task, monkeypatch):
+    from tasktrace.training import session
+
+    evaluate = session.evaluate
+
+    def after_poison(engine, epoch):
+        if epoch == 2:
+            poison(task)(engine)
+        return evaluate(engine, epoch)
+
+    monkeypatch.setattr(session, "evaluate", after_poison)
+    job = make_job(make_spec())
+    assert run(job)["outcome"] == {"status": "diverged", "epoch": 2, "step": 9, "task": task}
+    assert {row["epoch"] for row in trajectory(job)} == {0, 1}
+
+
+def test_a_run_interrupted_after_it_diverged_ends_alike(
+    make_job, make_spec, prepared, interrupt, uninterrupted, results
+):
+    spec = make_spec(optimizer=EXPLODING, learning_rate=100.0, epochs=9)
+    expected = place_found_by_a_plain_loop(spec, prepared)
+    assert expected["step"] < 9
+    job = make_job(spec, save_minutes=0.0)
+    interrupt(job, expected["epoch"] - 1, expected["step"])
+    assert run(job)["outcome"] == {"status": "diverged", **expected}
+    assert results(job) == uninterrupted(job)
+
+
+HOLD = """
+import fcntl, sys, time
+lock = open(sys.argv[1], "a+")
+fcntl.flock(lock, fcntl.LOCK_EX)
+lock.write("4711 on elsewhere")
+lock.flush()
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_held_lock_is_refused_and_a_dead_holders_is_not(make_job, make_spec, uninterrupted, results):
+    job = make_job(make_spec())
+    lock = job.folder / ".resume/lock"
+    lock.parent.mkdir(parents=True)
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(lock)], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(BusyError) as raised:
+            run(job)
+        holder.kill()
+    assert str(raised.value).startswith(f"{job.folder}: process 4711 on elsewhere is training this run")
+    assert lock.read_text() == "4711 on elsewhere"
+    run(job)
+    assert results(job) == uninterrupted(job)
+
+
+def test_the_lock_is_let_go_after_an_error(make_job, make_spec, interrupt):
+    job = make_job(make_spec())
+    interrupt(job, 0, 2)
+    with (job.folder / ".resume/lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_data_of_another_spec_is_refused_before_anything_is_written(make_job, make_spec, data_spec):
+    job = make_job(make_spec(data={**data_spec, "train": 290}))
+    with pytest.raises(DataError, match="prepared from"):
+        run(job)
+    assert {path.name for path in job.folder.iterdir()} == {".resume"}
+
+
+def test_a_gpu_that_is_not_there_is_refused(make_job, make_spec):
+    if torch.cuda.is_available():
+        pytest.skip("torch sees a GPU")
+    with pytest.raises(ConfigError, match="torch sees no GPU"):
+        run(make_job(make_spec(), device="cuda"))

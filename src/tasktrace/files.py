@@ -4,6 +4,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,6 @@ def atomic_path(path: Path, durable: bool = True) -> Iterator[Path]:
         path: The file to write.
         durable: Flush to the disk before the rename, against power loss; needless for a file whose damage its
             reader notices and gets over.
-
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -48,8 +48,10 @@ def _default_mode() -> int:
 
 def discard_temporaries(path: Path) -> None:
     """Remove what killed processes left of ``path``; only for a caller that is its sole writer."""
-    for stale in path.parent.glob(f".{path.name}.*.tmp"):
-        stale.unlink()
+    temporary = re.compile(rf"\.{re.escape(path.name)}\.\d+\.tmp")
+    for entry in path.parent.glob(".*.tmp"):
+        if temporary.fullmatch(entry.name):
+            entry.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -13,7 +13,6 @@ def derive_seed(seed: int, *purpose: str | int) -> int:
     Args:
         seed: The run's seed.
         purpose: What the numbers are for, from general to particular, e.g. ``("order", "fashion1", 3)``.
-
     """
     text = "/".join([str(seed), *map(str, purpose)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

@@ -17,7 +17,6 @@ class Task:
         loss: The training loss, averaged over samples (natural logarithm, so cross-entropy is in nats).
         metric: The generalisation metric G on unseen data, as a fraction of 1 for accuracy.
         higher_is_better: The metric's direction.
-
     """
 
     name: str

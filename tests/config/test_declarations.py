@@ -136,7 +136,7 @@ def test_a_declaration_with_a_foreign_name_says_which_names_it_may_use(add_compo
         declaration("method", "mine")
     assert str(caught.value) == (
         "the declaration of method mine uses 'math'; VERSION, TASKS and Options may use only plain values, "
-        "dataclass, field, Literal and Task"
+        "dataclass, field, Literal, check_range and Task"
     )
 
 

@@ -61,7 +61,7 @@ def test_a_syntax_error_is_named_with_its_line(tmp_path):
     assert "line 3" in message
 
 
-@pytest.mark.parametrize(("text", "found"), [("- a\n- b\n", "list"), ("word\n", "str"), ("", "NoneType")])
+@pytest.mark.parametrize(("text", "found"), [("- a\n- b\n", "list"), ("word\n", "str"), ("", "an empty file")])
 def test_anything_else_than_a_mapping_is_refused(tmp_path, text, found):
     path = tmp_path / "config.yaml"
     path.write_text(text)

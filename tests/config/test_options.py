@@ -66,7 +66,7 @@ def test_a_whole_number_stands_for_the_float_that_it_equals():
         ("rate", None, "a finite number", "None (NoneType)"),
         ("steps", 2.5, "a whole number", "2.5 (float)"),
         ("steps", True, "a whole number", "True (bool)"),
-        ("steps", "2", "a whole number", "'2' (str)"),
+        ("steps", "two", "a whole number", "'two' (str)"),
         ("fast", 1, "true or false", "1 (int)"),
         ("fast", "no", "true or false", "'no' (str)"),
         ("scale", "median", "one of 'sum', 'mean'", "'median' (str)"),

@@ -87,6 +87,7 @@ def assert_refused(*parts):
         ),
         ({"overrides": {"digits": 3}}, [f"{CONFIG}: overrides.digits: expected object, found 3"]),
     ],
+    ids=lambda value: json.dumps(value) if isinstance(value, dict) else "",
 )
 def test_a_fault_of_the_study_is_refused(configure, values, parts):
     configure("config.yaml", **values)
@@ -101,7 +102,7 @@ def test_a_fault_of_the_study_is_refused(configure, values, parts):
         ({"model": {"model": ["lenet"]}}, [f"{DIGITS}: model", "expected string, found ['lenet']"]),
         ({"model": {"chanels": 8}}, [f"{DIGITS}: model: unknown option 'chanels'; allowed: channels, features"]),
         ({"model": {"channels": 8.5}}, [f"{DIGITS}: model.channels: expected a whole number, found 8.5 (float)"]),
-        ({"model": {"channels": 0}}, [f"{DIGITS}: model: channels and features must be at least 1, found 0 and 32"]),
+        ({"model": {"channels": 0}}, [f"{DIGITS}: model: channels must be at least 1, found 0"]),
         ({"data": {"sed": 1}}, [f"{DIGITS}: data: unknown option 'sed'; allowed: train, validation, test, seed"]),
         ({"data": {"train": "600"}}, [f"{DIGITS}: data.train: expected a whole number, found '600' (str)"]),
         ({"data": {"train": 0}}, [f"{DIGITS}: data", "train", "0"]),
@@ -144,6 +145,7 @@ def test_a_fault_of_the_study_is_refused(configure, values, parts):
         ),
         ({"figures": {"a1": {"method": "pcgrad"}}}, [f"{DIGITS}: figures.a1.method: unknown method 'pcgrad'"]),
     ],
+    ids=lambda value: json.dumps(value) if isinstance(value, dict) else "",
 )
 def test_a_fault_of_a_setting_is_refused(configure, values, parts):
     configure("settings/digits.yaml", **values)

@@ -78,6 +78,6 @@ def test_options_of_the_spec_set_the_sizes(tmp_path):
 
 
 def test_more_samples_than_there_are_scans_is_an_error_and_leaves_no_file(tmp_path):
-    with pytest.raises(DataError, match=r"class 8 has 174 samples, but parts of \[260, 2260\] need 252 of it"):
+    with pytest.raises(DataError, match=r"class 0 has 178 samples, but parts of \[260, 2260\] need 252 of it"):
         prepare({**SPEC, "train": 1000}, NOWHERE, tmp_path / "d.safetensors")
     assert list(tmp_path.iterdir()) == []

@@ -34,7 +34,7 @@ CASES = st.builds(
 
 @given(CASES)
 def test_every_task_has_every_split_at_its_size_recorded_by_index(case):
-    labels, pools, sizes, tensors = case
+    _, pools, sizes, tensors = case
     expected = {
         f"{task}/{split}/{what}"
         for task, split, what in itertools.product(("left", "right", "noisy"), SPLITS, ("index", "target"))

@@ -86,7 +86,7 @@ def test_a_class_with_too_few_samples_is_named():
     assert str(caught.value) == "class 7 has 5 samples, but parts of [8, 4] need 6 of it"
 
 
-@pytest.mark.parametrize("sizes", [[-10], [-10, 30], [0], [20, 0]])
-def test_a_size_below_one_is_refused(sizes):
+@pytest.mark.parametrize("sizes", [[-10], [-10, 30]])
+def test_a_negative_size_is_refused(sizes):
     with pytest.raises(DataError, match=str(min(sizes))):
         draw_parts(np.arange(100) % 10, sizes)

@@ -5,7 +5,6 @@ import dataclasses
 import pytest
 import torch
 from torch.nn import functional
-from torch.nn.utils import parameters_to_vector
 
 from tasktrace.config.declarations import declaration
 from tasktrace.methods import build
@@ -159,7 +158,8 @@ def test_a_task_starts_and_is_ordered_alike_alone_and_in_any_group(make_spec, ma
         rows.append(engine._batches.rows[:, 32 * position : 32 * (position + 1)])
         for part in (engine.model.encoder, engine.model.heads["digits2"]):
             first = engines[0].model.encoder if part is engine.model.encoder else engines[0].model.heads["digits2"]
-            assert torch.equal(parameters_to_vector(part.parameters()), parameters_to_vector(first.parameters()))
+            for own, others in zip(part.parameters(), first.parameters(), strict=True):
+                assert torch.equal(own, others)
     assert torch.equal(rows[0], rows[1])
     assert torch.equal(rows[0], rows[2])
 
@@ -185,7 +185,7 @@ def test_restored_moments_have_the_strides_of_their_parameters(make_spec, make_e
             if value.shape == parameter.shape:
                 assert value.stride() == parameter.stride()
                 moments += 1
-    assert moments == {"adam": 16, "sgdm": 8}[optimizer]
+    assert moments == {"adam": 20, "sgdm": 10}[optimizer]
 
 
 @pytest.mark.usefixtures("own_models")

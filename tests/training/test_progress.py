@@ -2,8 +2,9 @@
 
 import os
 import pty
+import re
 import sys
-import termios
+from contextlib import contextmanager
 
 import pytest
 
@@ -47,49 +48,50 @@ def test_a_run_logs_each_of_its_epochs_once(make_job, make_spec, capsys):
     assert [line.split(": ")[1] for line in lines] == [f"epoch {epoch}/3" for epoch in range(4)]
 
 
-@pytest.fixture
+@contextmanager
 def terminal(monkeypatch):
-    """A real terminal as standard error; a function that ends it and returns what it was sent."""
+    """A real terminal as standard error; yields a function that returns what it was sent, less the colours."""
     for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLUMNS", "200")
     master, slave = pty.openpty()
-    termios.tcsetwinsize(slave, (40, 200))
-    stream = os.fdopen(slave, "w", encoding="utf-8")
-    monkeypatch.setattr(sys, "stderr", stream)
+    os.set_blocking(master, False)
+    with os.fdopen(master, "rb") as screen, os.fdopen(slave, "w", encoding="utf-8") as stream:
 
-    def content() -> str:
-        stream.flush()
-        return os.read(master, 1 << 16).decode()
+        def content() -> str:
+            stream.flush()
+            return re.sub(r"\x1b\[[0-9;]*m", "", screen.read().decode())
 
-    yield content
-    monkeypatch.undo()
-    stream.close()
-    os.close(master)
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stderr", stream)
+            yield content
 
 
-def test_a_terminal_gets_a_bar(terminal):
-    with reporter("a/seed0", 4) as bar:
-        assert isinstance(bar, BarReporter)
-        bar.epoch(3, rows(3))
-        bar.note("[half] of it")
-    shown = terminal()
+def test_a_terminal_gets_a_bar(monkeypatch):
+    with terminal(monkeypatch) as content:
+        with reporter("a/seed0", 4) as bar:
+            kind = type(bar)
+            bar.epoch(3, rows(3))
+            bar.note("[half] of it")
+        shown = content()
+    assert kind is BarReporter
     assert "a/seed0" in shown
     assert "3/4" in shown
     assert "digits2 loss 3.5, validation 3.5000" in shown
     assert "[half] of it" in shown
 
 
-def test_a_bar_is_taken_down_after_an_error(terminal):
+def test_a_bar_is_taken_down_after_an_error(monkeypatch):
     def fail():
         with reporter("a/seed0", 4) as bar:
             bar.epoch(1, rows(1))
             raise OSError("no space left")
 
-    with pytest.raises(OSError, match="no space left"):
-        fail()
-    shown = terminal()
+    with terminal(monkeypatch) as content:
+        with pytest.raises(OSError, match="no space left"):
+            fail()
+        shown = content()
     assert "1/4" in shown
     assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
 

@@ -5,6 +5,7 @@ import fcntl
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pyarrow.parquet as pq
 import pytest
@@ -49,7 +50,7 @@ def test_the_record_says_what_was_done(make_job, make_spec, prepared):
     assert record["trajectory"] == file_digest(job.folder / "trajectory.parquet")
     assert record["attempts"] == 1
     assert record["device"] == "cpu"
-    assert record["versions"]["torch"] == torch.__version__
+    assert record["versions"]["torch"] == version("torch")
 
 
 def test_the_trajectory_holds_every_epoch(make_job, make_spec):
@@ -171,8 +172,8 @@ def test_a_finished_run_of_another_spec_is_trained_anew(make_job, make_spec, uni
     assert results(job) == uninterrupted(job)
 
 
-def test_an_interrupted_emission_leaves_no_part_of_the_trajectory(make_job, make_spec, monkeypatch):
-    """What is at the declared path is always a whole file."""
+def test_an_emitted_trajectory_replaces_the_old_one_whole(make_job, make_spec):
+    """A file written in place would be a part of one for a moment, and for good if the process died in it."""
     job = make_job(make_spec())
     run(job)
     whole = (job.folder / "trajectory.parquet").read_bytes()

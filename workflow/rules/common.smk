@@ -55,6 +55,10 @@ def prepared_data(wildcards):
     return f"data/prepared/{setting}.safetensors"
 
 
+def data_identity(wildcards):
+    return prepared_data(wildcards).replace(".safetensors", ".json")
+
+
 def run_spec(wildcards):
     run = STUDY.find_run(f"{wildcards.arm}/{wildcards.point}/seed{wildcards.seed}")
     return json.dumps(STUDY.run_spec(run))

@@ -4,7 +4,8 @@
 
 rule prepare:
     output:
-        "data/prepared/{setting}.safetensors",
+        data="data/prepared/{setting}.safetensors",
+        identity="data/prepared/{setting}.json",
     log:
         "logs/prepare/{setting}.log",
     benchmark:
@@ -18,7 +19,7 @@ rule prepare:
     params:
         spec=lambda wildcards: json.dumps(STUDY.data_spec(wildcards.setting)),
     shell:
-        "tasktrace prepare {wildcards.setting} --spec {params.spec:q} --out {output} > {log} 2>&1"
+        "tasktrace prepare {wildcards.setting} --spec {params.spec:q} --out {output.data} > {log} 2>&1"
 
 
 rule check:

@@ -1,10 +1,13 @@
 # A run is stale when its spec is: options that differ from their defaults, component versions, and what its data is
-# made of. So data is ancient(), and no source file is an input.
+# made of; no source file is an input. The data itself is ancient(), so that touching it reruns nothing; its small
+# identity file is compared by content. It is needed: Snakemake does not look at the parameters of a job behind one
+# that runs anyway, so with ancient() alone newly prepared data would leave the old runs in place.
 
 
 rule train:
     input:
         data=ancient(prepared_data),
+        identity=data_identity,
     output:
         record=f"{RUN}/run.json",
         trajectory=f"{RUN}/trajectory.parquet",
@@ -32,6 +35,7 @@ rule train:
 use rule train as train_selected with:
     input:
         data=ancient(prepared_data),
+        identity=data_identity,
         selection="results/selected/{arm}.json",
     wildcard_constraints:
         point="selected",

@@ -21,7 +21,6 @@ class FinishedRun:
     Attributes:
         record: The content of ``run.json``.
         trajectory: Columns epoch, step, task, split, quantity, value.
-
     """
 
     record: dict[str, Any]
@@ -62,7 +61,6 @@ def read_run(folder: Path) -> FinishedRun:
     Raises:
         DataError: The run has not finished.
         DamagedFileError: Its trajectory is not the one that ``run.json`` was written for.
-
     """
     record_path, trajectory_path = folder / "run.json", folder / "trajectory.parquet"
     if not record_path.exists() or not trajectory_path.exists():

@@ -23,7 +23,6 @@ def select(arm: str, folders: list[Path], out: Path) -> dict[str, Any]:
 
     Raises:
         DataError: Every run of the sweep diverged.
-
     """
     candidates = [_candidate(read_run(folder)) for folder in folders]
     usable = [candidate for candidate in candidates if candidate["score"] is not None]

@@ -18,6 +18,7 @@ import typing
 from pathlib import Path
 from typing import Any
 
+from tasktrace.config.bounds import check_range
 from tasktrace.errors import ConfigError
 from tasktrace.tasks import Task
 
@@ -41,7 +42,6 @@ class Declaration:
         version: Raised by its author whenever its results change.
         options: The dataclass of its options.
         tasks: A setting's tasks by name; empty for other kinds.
-
     """
 
     kind: str
@@ -64,7 +64,6 @@ def declaration(kind: str, name: str) -> Declaration:
 
     Raises:
         ConfigError: No such component, or one whose declaration is incomplete.
-
     """
     if name not in available(kind):
         raise ConfigError(f"unknown {kind} {name!r}; available: {', '.join(available(kind))}")
@@ -72,16 +71,31 @@ def declaration(kind: str, name: str) -> Declaration:
     namespace = _evaluate(list(statements.values()), f"{kind} {name}")
     if not isinstance(namespace.get("VERSION"), int):
         raise ConfigError(f"the {kind} module {name}.py declares no integer VERSION at its top level")
+    options: type = namespace["Options"]
+    if not dataclasses.is_dataclass(options):
+        raise ConfigError(f"the {kind} module {name}.py declares Options that are no dataclass")
     tasks = {task.name: task for task in namespace.get("TASKS", ())}
-    return Declaration(kind, name, namespace["VERSION"], namespace["Options"], tasks)
+    return Declaration(kind, name, namespace["VERSION"], options, tasks)
 
 
 @functools.cache
 def _declared_statements(kind: str, name: str) -> dict[str, ast.stmt]:
     """The declaring statements of a module by the name that they bind."""
-    source = (_FOLDERS[kind] / f"{name}.py").read_text(encoding="utf-8")
-    bound = {_bound_name(statement): statement for statement in ast.parse(source).body}
+    path = _FOLDERS[kind] / f"{name}.py"
+    try:
+        statements = ast.parse(path.read_text(encoding="utf-8"), path.name).body
+    except SyntaxError as error:
+        raise ConfigError(f"the {kind} module {path} is not valid Python: {error}") from error
+    bound = {_bound_name(statement): statement for statement in statements}
     return {key: bound[key] for key in _DECLARED if key in bound}
+
+
+def foreign_name(where: str, error: NameError) -> ConfigError:
+    """The error for a declaration that needs more than it may."""
+    return ConfigError(
+        f"the declaration of {where} uses {error.name!r}; VERSION, TASKS and Options may use only plain values, "
+        "dataclass, field, Literal, check_range and Task"
+    )
 
 
 def _bound_name(statement: ast.stmt) -> str | None:
@@ -98,14 +112,14 @@ def _evaluate(statements: list[ast.stmt], where: str) -> dict[str, Any]:
         "__name__": "tasktrace.declared",
         "dataclass": dataclasses.dataclass,
         "field": dataclasses.field,
+        "check_range": check_range,
         "Literal": typing.Literal,
         "Task": Task,
     }
     try:
         exec(compile(ast.Module(statements, type_ignores=[]), where, "exec"), namespace)
     except NameError as error:
-        raise ConfigError(
-            f"the declaration of {where} uses {error.name!r}; VERSION, TASKS and Options may use only plain values, "
-            "dataclass, field, Literal and Task"
-        ) from error
+        raise foreign_name(where, error) from error
+    except TypeError as error:
+        raise ConfigError(f"the declaration of {where} is wrong: {error}") from error
     return namespace

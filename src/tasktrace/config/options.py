@@ -6,6 +6,8 @@ import types
 import typing
 from typing import Any, TypeVar
 
+from tasktrace.config.declarations import foreign_name
+from tasktrace.config.loading import number_hint
 from tasktrace.errors import ConfigError
 
 T = TypeVar("T")
@@ -23,7 +25,6 @@ def check_options(options: type, given: dict[str, Any], where: str) -> dict[str,
 
     Raises:
         ConfigError: An unknown option, a missing one, or a value of a wrong type.
-
     """
     fields = {field.name: field for field in dataclasses.fields(options)}
     for name in given:
@@ -35,15 +36,19 @@ def check_options(options: type, given: dict[str, Any], where: str) -> dict[str,
         if not _fits(value, hints[name]):
             raise ConfigError(
                 f"{where}.{name}: expected {_describe(hints[name])}, found {value!r} ({type(value).__name__})"
+                f"{number_hint(value)}"
             )
     for name, field in fields.items():
         if name not in given and _has_no_default(field):
             raise ConfigError(f"{where}: option {name!r} is missing; it takes {_describe(hints[name])}")
     try:
         filled = options(**{name: _as_declared(value, hints[name]) for name, value in given.items()})
+    except NameError as error:
+        raise foreign_name(where, error) from error
     except ValueError as error:
         raise ConfigError(f"{where}: {error}") from error
-    return {name: value for name, value in given.items() if not _is_default(fields[name], getattr(filled, name))}
+    values = {name: getattr(filled, name) for name in given}
+    return {name: _as_json(value) for name, value in values.items() if not _is_default(fields[name], value)}
 
 
 def build_options(options: type[T], given: dict[str, Any]) -> T:
@@ -71,10 +76,14 @@ def _as_declared(value: Any, hint: Any) -> Any:
     return value
 
 
+def _as_json(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
 def _fits(value: Any, hint: Any) -> bool:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Literal:
-        return value in arguments and not (isinstance(value, bool) and True not in arguments)
+        return any(type(value) is type(argument) and value == argument for argument in arguments)
     if origin in (typing.Union, types.UnionType):
         return any(_fits(value, argument) for argument in arguments)
     if origin is tuple:

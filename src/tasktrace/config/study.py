@@ -29,7 +29,6 @@ class Arm:
         tasks: The tasks trained together, in the setting's order.
         method: Name of the method's block in the configuration; None for a single task.
         optimizer: Name of the optimizer's block in the configuration.
-
     """
 
     setting: str
@@ -59,7 +58,6 @@ class Run:
         arm: What is trained.
         point: ``lr<rate>_bs<size>``, or ``selected`` for the point that validation data chose.
         seed: Seeds everything random in the run.
-
     """
 
     arm: Arm
@@ -82,7 +80,6 @@ class Study:
 
     Raises:
         ConfigError: Anything that cannot be run, before any job starts.
-
     """
 
     def __init__(self, config: Spec, root: Path = Path(), where: str = "config/config.yaml") -> None:
@@ -90,6 +87,10 @@ class Study:
         self.where = where
         validate(config, root / "workflow/schemas/config.schema.yaml", where)
         self.config = config
+        if not self.setting_names():
+            raise ConfigError(
+                f"{where}: settings and demo name no setting; config/settings/ has: {self._known_settings()}"
+            )
         self._check_components()
         self.settings = {name: self._read_setting(name) for name in self.setting_names()}
         for name in self.settings:
@@ -147,7 +148,6 @@ class Study:
 
         Raises:
             ConfigError: The study has no such run.
-
         """
         run = self.runs.get(path.rstrip("/").removeprefix("results/runs/"))
         if run is None:
@@ -162,7 +162,6 @@ class Study:
 
         Raises:
             ConfigError: The study has no such arm.
-
         """
         if path not in self.arms_by_path:
             raise ConfigError(f"{path}: not an arm of this study; it has: {', '.join(self.arms_by_path)}")
@@ -215,15 +214,20 @@ class Study:
         return declaration("setting", self.settings[setting]["setting"]).tasks[name]
 
     def _file(self, setting: str) -> str:
-        return str(self.root / f"config/settings/{setting}.yaml")
+        """What to call the source of a setting's block in messages."""
+        path = self.root / f"config/settings/{setting}.yaml"
+        is_overridden = setting in self.config.get("overrides", {})
+        return f"{path} with overrides.{setting} of {self.where}" if is_overridden else str(path)
+
+    def _known_settings(self) -> str:
+        return ", ".join(sorted(file.stem for file in (self.root / "config/settings").glob("*.yaml")))
 
     def _read_setting(self, name: str) -> Spec:
         path = self.root / f"config/settings/{name}.yaml"
         if not path.exists():
-            known = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml")))
-            raise ConfigError(f"{self.where}: unknown setting {name!r}; config/settings/ has: {known}")
+            raise ConfigError(f"{self.where}: unknown setting {name!r}; config/settings/ has: {self._known_settings()}")
         block = merged(read_yaml(path), self.config.get("overrides", {}).get(name, {}))
-        validate(block, self.root / "workflow/schemas/setting.schema.yaml", str(path))
+        validate(block, self.root / "workflow/schemas/setting.schema.yaml", self._file(name))
         return block
 
     def _check_components(self) -> None:
@@ -302,7 +306,6 @@ def resolved(spec: Spec, selection: Path) -> Spec:
 
     Raises:
         ConfigError: The selection is needed and absent.
-
     """
     if spec["point"] is not None:
         return spec

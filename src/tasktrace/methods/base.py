@@ -27,7 +27,6 @@ class LossWeighting(ABC):
 
         Returns:
             Shape (T,), on the device of ``losses``; None for a weight of one for every task.
-
         """
 
     def combine(self, jacobian: Tensor, losses: Tensor) -> Tensor:
@@ -39,7 +38,6 @@ class LossWeighting(ABC):
 
         Returns:
             Shape (P,).
-
         """
         weights = self.weights(losses)
         return jacobian.sum(dim=0) if weights is None else weights @ jacobian
@@ -59,7 +57,6 @@ def build(name: str, num_tasks: int, **options: Any) -> LossWeighting:
 
     Raises:
         ConfigError: An unknown method or option, or a value of a wrong type.
-
     """
     check_options(declaration("method", name).options, options, f"method {name}")
     if num_tasks < 1:

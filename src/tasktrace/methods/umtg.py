@@ -17,7 +17,6 @@ class Options:
 
     Attributes:
         scale: ``sum`` for lambda = 1 (proposed: the paper's value is lost), ``mean`` for lambda = 1/K.
-
     """
 
     scale: Literal["sum", "mean"] = "sum"

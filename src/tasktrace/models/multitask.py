@@ -20,7 +20,6 @@ class MultiTaskModel(nn.Module):
     Args:
         encoder: Maps inputs (N, ...) to features (N, D).
         heads: One head per task, by the task's name; maps features (N, D) to outputs (N, O).
-
     """
 
     def __init__(self, encoder: nn.Module, heads: dict[str, nn.Module]) -> None:
@@ -48,7 +47,6 @@ def build_model(spec: dict[str, Any], tasks: list[Task], seed: int) -> MultiTask
         spec: The model's part of a run's spec: name and options.
         tasks: The tasks trained together.
         seed: The run's seed.
-
     """
     module = importlib.import_module(f"tasktrace.models.{spec['name']}")
     with _seeded(seed, "init", "encoder"):
@@ -64,5 +62,6 @@ def build_model(spec: dict[str, Any], tasks: list[Task], seed: int) -> MultiTask
 def _seeded(seed: int, *purpose: str) -> Iterator[None]:
     """Seed torch's global generator, the only one that layers initialise from, and give it back as it was."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(seed, *purpose))
+        # Not torch.manual_seed, which seeds every GPU's generator as well.
+        torch.default_generator.manual_seed(derive_seed(seed, *purpose))
         yield

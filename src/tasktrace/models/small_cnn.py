@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from tasktrace.config.bounds import check_range
+
 VERSION = 1
 
 
@@ -14,7 +16,6 @@ class Options:
     Attributes:
         channels: Channels of the first convolution; the second has twice as many.
         features: Width of the features.
-
     """
 
     channels: int = 8
@@ -22,8 +23,7 @@ class Options:
 
     def __post_init__(self) -> None:
         """Refuse a network without units."""
-        if min(self.channels, self.features) < 1:
-            raise ValueError(f"channels and features must be at least 1, found {self.channels} and {self.features}")
+        check_range(self, "channels", "features", low=1)
 
 
 def build_encoder(options: Options) -> tuple[nn.Module, int]:

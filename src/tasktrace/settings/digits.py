@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tasktrace.config.bounds import check_range
 from tasktrace.seeding import numpy_generator
 from tasktrace.settings.halves import HalfNames, halved
 from tasktrace.settings.prepared import Tensors
@@ -34,6 +35,10 @@ class Options:
     validation: int = 130
     test: int = 130
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse an empty split."""
+        check_range(self, "train", "validation", "test", low=1)
 
 
 def sources(_raw: Path) -> list[Source]:

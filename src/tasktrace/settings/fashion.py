@@ -1,6 +1,7 @@
 """FashionMTL (study A): two halves of Fashion-MNIST, and the second half with permuted labels."""
 
 import gzip
+import http.client
 import urllib.error
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tasktrace.config.bounds import check_range
 from tasktrace.errors import DataError
 from tasktrace.settings.halves import HalfNames, halved
 from tasktrace.settings.prepared import Tensors
@@ -39,6 +41,10 @@ class Options:
     validation: int = 5_000
     test: int = 5_000
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse an empty split."""
+        check_range(self, "train", "validation", "test", low=1)
 
 
 def sources(raw: Path) -> list[Source]:
@@ -75,7 +81,7 @@ def _download(raw: Path, files: list[Source]) -> None:
         try:
             download_url(source.url, str(partial.parent), partial.name, source.md5)
             partial.rename(source.path)
-        except (urllib.error.URLError, OSError, RuntimeError) as error:
+        except (urllib.error.URLError, http.client.HTTPException, OSError, RuntimeError) as error:
             raise DataError(
                 f"Fashion-MNIST is not in {raw} and could not be downloaded ({error}). Fetch these files on a machine "
                 f"with a network and put them here:\n{how_to_fetch(missing(files))}"

@@ -34,7 +34,6 @@ def halved(labels: Labels, pools: dict[str, Indices], sizes: dict[str, int], nam
         sizes: Samples of ``train``, ``validation`` and ``test`` per task.
         names: The tasks' names.
         seed: Seeds the split and the permutation.
-
     """
     train = [sizes["train"], sizes["train"], sizes["validation"], sizes["validation"]]
     rng = numpy_generator(seed, "split", "train")

@@ -19,7 +19,6 @@ def prepare(spec: dict[str, Any], raw: Path, out: Path) -> Prepared:
 
     Raises:
         DataError: Raw files are missing and cannot be fetched, or are not what was published.
-
     """
     module = setting_module(spec["name"])
     tensors = module.prepare(raw, build_options(module.Options, component_options(spec)))

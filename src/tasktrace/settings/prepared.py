@@ -2,7 +2,8 @@
 
 Contents: ``inputs`` (uint8, (N, channels, height, width): pixels before normalisation), and for every task and split
 ``<task>/<split>/index`` (int64, (n,): rows of ``inputs``) and ``<task>/<split>/target`` (int64, (n,)). The metadata
-holds the spec that the data was made from, the normalisation constants, and the digest of all arrays.
+holds the spec that the data was made from, the normalisation constants, and a digest of all that and the arrays. The
+spec and the digest also stand in a small JSON file beside it, which the workflow compares by content.
 """
 
 import hashlib
@@ -17,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from tasktrace.errors import DamagedFileError, DataError
-from tasktrace.files import atomic_path
+from tasktrace.files import atomic_path, canonical_json, discard_temporaries, write_json
 
 SPLITS = ("train", "validation", "test")
 
@@ -32,8 +33,7 @@ class Prepared:
         tensors: The arrays of the file, by name.
         mean: Per-channel mean of the training inputs, in units of the stored pixels.
         std: Per-channel standard deviation of the same.
-        content: SHA-256 over all arrays: the data's identity in ``run.json``.
-
+        content: SHA-256 over all arrays and the header: the data's identity in ``run.json``.
     """
 
     tensors: Tensors
@@ -45,11 +45,13 @@ class Prepared:
 def write_prepared(path: Path, tensors: Tensors, spec: dict[str, Any]) -> Prepared:
     """Write ``tensors`` with the spec that they were made from; whole or not at all."""
     mean, std = _normalisation(tensors)
-    prepared = Prepared(tensors, mean, std, _content_digest(tensors))
-    header = {"spec": spec, "mean": mean, "std": std, "content": prepared.content}
+    header = {"spec": spec, "mean": mean, "std": std}
+    content = _content_digest(tensors, header)
+    discard_temporaries(path)
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={"tasktrace": json.dumps(header)})
-    return prepared
+        save_file(tensors, temporary, metadata={"tasktrace": canonical_json({"header": header, "content": content})})
+    write_json(path.with_suffix(".json"), {"spec": spec, "content": content})
+    return Prepared(tensors, mean, std, content)
 
 
 def read_prepared(path: Path, spec: dict[str, Any]) -> Prepared:
@@ -58,26 +60,26 @@ def read_prepared(path: Path, spec: dict[str, Any]) -> Prepared:
     Raises:
         DataError: No such file, or it was made from another spec.
         DamagedFileError: The content is not what ``prepare`` wrote.
-
     """
     remedy = f"delete it and run `snakemake {path}`"
     if not path.exists():
         raise DataError(f"{path}: no prepared data; run `snakemake {path}`")
     try:
         with safe_open(path, framework="numpy") as stream:
-            header = json.loads((stream.metadata() or {})["tasktrace"])
+            metadata = json.loads((stream.metadata() or {})["tasktrace"])
+            header, written = metadata["header"], metadata["content"]
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 (not a mapping)
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
         raise DamagedFileError(f"{path}: damaged prepared data ({error}); {remedy}") from error
-    found = _content_digest(tensors)
-    if found != header["content"]:
+    found = _content_digest(tensors, header)
+    if found != written:
         raise DamagedFileError(
-            f"{path}: damaged prepared data: its arrays have sha256 {found}, but {header['content']} was written; "
-            f"{remedy}"
+            f"{path}: damaged prepared data: its content has sha256 {found}, but {written} was written; {remedy}"
         )
     if header["spec"] != spec:
         raise DataError(
-            f"{path}: prepared from {json.dumps(header['spec'])}, but the configuration asks for {json.dumps(spec)}; "
+            f"{path}: prepared from {canonical_json(header['spec'])}, but the configuration asks for "
+            f"{canonical_json(spec)}; "
             f"run `snakemake {path}`"
         )
     return Prepared(tensors, header["mean"], header["std"], found)
@@ -91,8 +93,8 @@ def _normalisation(tensors: Tensors) -> tuple[list[float], list[float]]:
     return pixels.mean(axis=axes).tolist(), pixels.std(axis=axes).tolist()
 
 
-def _content_digest(tensors: Tensors) -> str:
-    state = hashlib.sha256()
+def _content_digest(tensors: Tensors, header: dict[str, Any]) -> str:
+    state = hashlib.sha256(canonical_json(header).encode())
     for name in sorted(tensors):
         array = np.ascontiguousarray(tensors[name])
         state.update(f"{name} {array.dtype} {array.shape};".encode())

@@ -15,7 +15,6 @@ class Source:
         path: Where it belongs.
         md5: The checksum that its publisher gives.
         url: Where it can be fetched.
-
     """
 
     path: Path
@@ -33,7 +32,6 @@ def verify(sources: list[Source]) -> None:
 
     Raises:
         DataError: A file is truncated or altered; names it with both checksums.
-
     """
     for source in sources:
         found = file_digest(source.path, "md5")

@@ -23,10 +23,11 @@ def balanced_parts(labels: npt.NDArray[np.integer], sizes: list[int], rng: np.ra
 
     Raises:
         DataError: A size is no multiple of the number of classes, or a class has too few samples.
-
     """
     classes = np.unique(labels)
     for size in sizes:
+        if size < 0:
+            raise DataError(f"a part cannot hold {size} samples")
         if size % len(classes):
             raise DataError(f"a part of {size} samples cannot hold {len(classes)} classes equally; take a multiple")
     per_class = [size // len(classes) for size in sizes]

@@ -4,6 +4,7 @@ The packed files are ``checkpoints/<run path>.safetensors``, or numbered shards 
 a tensor's name is ``epoch<number>/<name in the model>``.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ class EpochFiles:
 
     Args:
         folder: Where they are.
-
     """
 
     def __init__(self, folder: Path) -> None:
@@ -45,10 +45,10 @@ class EpochFiles:
 
         Raises:
             DamagedFileError: A file is not what was written.
-
         """
         shards = self._shards(self._verified(digests))
         packed = []
+        _discard_packed(root / target)
         for number, epochs in enumerate(shards, start=1):
             name = target.name if len(shards) == 1 else f"{target.name}.{number:05d}-of-{len(shards):05d}"
             path = target.with_name(f"{name}.safetensors")
@@ -84,6 +84,14 @@ class EpochFiles:
         return self._folder / f"epoch{epoch:05d}.safetensors"
 
 
+def _discard_packed(target: Path) -> None:
+    """Remove what earlier attempts packed under this name, whole or killed half-way, with any number of shards."""
+    ours = re.compile(rf"\.?{re.escape(target.name)}(\.\d+-of-\d+)?\.safetensors(\.\d+\.tmp)?")
+    for entry in target.parent.iterdir() if target.parent.exists() else ():
+        if ours.fullmatch(entry.name):
+            entry.unlink()
+
+
 def verify(files: list[dict[str, Any]], root: Path) -> None:
     """Hold packed checkpoints against the sizes and hashes in ``run.json``.
 
@@ -93,7 +101,6 @@ def verify(files: list[dict[str, Any]], root: Path) -> None:
 
     Raises:
         DamagedFileError: A file is absent, or not what was written.
-
     """
     for entry in files:
         path = root / entry["path"]
@@ -121,7 +128,6 @@ def load_checkpoint(record: dict[str, Any], epoch: int, root: Path = Path()) -> 
     Raises:
         DamagedFileError: The file is absent, or not what was written.
         KeyError: The run kept no checkpoint of this epoch.
-
     """
     holding = [entry for entry in record["checkpoints"] if epoch in entry["epochs"]]
     if not holding:

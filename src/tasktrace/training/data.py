@@ -22,7 +22,6 @@ class DeviceData:
         inputs: Stored pixels, uint8, shape (N, C, H, W).
         rows: By task and split, rows of ``inputs``, int64, shape (n,).
         targets: By task and split, shape (n,).
-
     """
 
     def __init__(self, prepared: Prepared, tasks: list[str], device: torch.device) -> None:
@@ -55,7 +54,6 @@ class Order:
 
     Raises:
         ConfigError: The task has fewer samples than one batch.
-
     """
 
     def __init__(self, task: str, size: int, batch_size: int, seed: int) -> None:
@@ -85,7 +83,6 @@ class EpochBatches:
     Attributes:
         rows: Rows of the inputs, the tasks' batches side by side, shape (steps, T * batch size).
         targets: Targets of each task, shapes (steps, batch size).
-
     """
 
     def __init__(self, data: DeviceData, orders: dict[str, Order], epoch: int, steps: int) -> None:

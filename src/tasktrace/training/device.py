@@ -16,7 +16,6 @@ def configure(name: str, threads: int) -> torch.device:
 
     Raises:
         ConfigError: ``cuda`` where torch sees no GPU.
-
     """
     if name == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device 'cuda': torch sees no GPU; use --device cpu or auto")

@@ -30,7 +30,6 @@ class Engine:
         steps: Steps per epoch.
         losses: Batch loss of every step of the current epoch and task, shape (steps, T); kept on the device and read
             once an epoch, so that no step waits for it.
-
     """
 
     def __init__(self, spec: dict[str, Any], prepared: Prepared, device: torch.device) -> None:

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tasktrace.files import atomic_path, file_digest, write_json
+from tasktrace.files import atomic_path, digest, file_digest, write_json
 from tasktrace.training.trajectory import Row, write_trajectory
 
 _KEPT = 2
@@ -31,8 +31,7 @@ class Progress:
         rows: The trajectory so far.
         checkpoints: The sha256 of each epoch's checkpoint file.
         seconds: Time spent so far, over all attempts, by activity.
-        attempts: How often the run was started.
-
+        attempts: Starts that left a state, and the present one.
     """
 
     epoch: int = 0
@@ -50,7 +49,6 @@ class ResumeFolder:
         folder: Its path.
         spec_digest: Identifies the run's spec; states of another spec are discarded.
         report: Told in one line what was found unusable.
-
     """
 
     def __init__(self, folder: Path, spec_digest: str, report: Callable[[str], None]) -> None:
@@ -88,18 +86,19 @@ class ResumeFolder:
         return None
 
     def clear(self) -> None:
-        """Remove every state and epoch file; the lock stays."""
-        for path in self.folder.glob("*"):
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif path.name != "lock":
-                path.unlink()
+        """Remove everything but the lock."""
+        self._remove_all_but("lock")
 
     def finish(self, record: dict[str, Any], rows: list[Row]) -> None:
-        """Replace the states by the little that lets a redo emit the declared files again."""
-        self.clear()
+        """Write the little that lets a redo emit the declared files again, then remove the states."""
+        content = {"spec": self._digest, "record": record}
         write_trajectory(self.folder / "trajectory.parquet", rows)
-        write_json(self.folder / "finished.json", {"spec": self._digest, "record": record})
+        write_json(self.folder / "finished.json", {**content, "sha256": digest(content)})
+        self.remove_states()
+
+    def remove_states(self) -> None:
+        """Remove what a finished run no longer needs."""
+        self._remove_all_but("lock", "finished.json", "trajectory.parquet")
 
     def finished(self) -> dict[str, Any] | None:
         """The record of this spec's finished run, if it has finished."""
@@ -108,11 +107,20 @@ class ResumeFolder:
             return None
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
+            if content.pop("sha256") != digest(content):
+                raise ValueError("not what was written")
+        except (ValueError, KeyError, TypeError, AttributeError):
             self._report(f"{path}: damaged; training again")
             return None
         record: dict[str, Any] = content["record"]
         return record if content["spec"] == self._digest else None
+
+    def _remove_all_but(self, *names: str) -> None:
+        for path in self.folder.glob("*"):
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name not in names:
+                path.unlink()
 
     def _states(self) -> list[Path]:
         return sorted(self.folder.glob("epoch*.state"))

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from tasktrace.errors import BusyError, DamagedFileError
-from tasktrace.files import digest, discard_temporaries, file_digest, write_json
+from tasktrace.files import atomic_path, digest, discard_temporaries, file_digest, write_json
 from tasktrace.provenance import machine
 from tasktrace.settings.prepared import read_prepared
 from tasktrace.training.checkpoints import EpochFiles, verify
@@ -38,7 +38,6 @@ class Job:
         device: ``auto``, ``cpu`` or ``cuda``.
         threads: Threads of a CPU run; results are reproducible for the same number.
         save_minutes: Wall-clock minutes between resume states inside an epoch.
-
     """
 
     path: str
@@ -65,7 +64,6 @@ def run(job: Job) -> dict[str, Any]:
         BusyError: Another process trains this run.
         DataError: The prepared data is absent or of another spec.
         DamagedFileError: Prepared data or an epoch's checkpoint is not what was written.
-
     """
     with _exclusive(job.folder / ".resume" / "lock"), reporter(job.path, job.spec["epochs"]) as progress:
         resume = ResumeFolder(job.folder / ".resume", digest(job.spec), progress.note)
@@ -84,7 +82,6 @@ class Session:
         job: What to do.
         resume: Where the run's resume states are.
         report: Told how far the run is.
-
     """
 
     def __init__(self, job: Job, resume: ResumeFolder, report: Reporter) -> None:
@@ -227,7 +224,9 @@ def _emitted_again(job: Job, resume: ResumeFolder, report: Reporter) -> dict[str
     if not kept.exists() or file_digest(kept) != record["trajectory"]:
         report.note(f"{kept}: absent or damaged; training again")
         return None
-    shutil.copyfile(kept, job.folder / "trajectory.parquet")
+    with atomic_path(job.folder / "trajectory.parquet") as temporary:
+        shutil.copyfile(kept, temporary)
+    resume.remove_states()
     report.note("finished before; its files are as they were")
     return record
 
@@ -238,7 +237,6 @@ def _exclusive(path: Path) -> Iterator[None]:
 
     Raises:
         BusyError: Another process holds it.
-
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as lock:

@@ -21,7 +21,6 @@ class Row:
         quantity: ``loss`` (mean over the whole split, eval mode), ``metric`` (likewise), or ``batch_loss`` (mean over
             the epoch's training batches, as training saw them).
         value: The number.
-
     """
 
     epoch: int

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from tasktrace.config.bounds import check_range
+
 VERSION = 1
 
 
@@ -16,6 +18,11 @@ class Options:
     beta2: float = 0.999
     eps: float = 1e-8
     weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Hold the constants to their ranges."""
+        check_range(self, "beta1", "beta2", low=0, below=1)
+        check_range(self, "eps", "weight_decay", low=0)
 
 
 def build(parameters: list[nn.Parameter], learning_rate: float, options: Options) -> torch.optim.Optimizer:

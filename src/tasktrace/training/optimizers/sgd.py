@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from tasktrace.config.bounds import check_range
+
 VERSION = 1
 
 
@@ -15,11 +17,14 @@ class Options:
     Attributes:
         momentum: Factor of the velocity; 0 for plain SGD.
         weight_decay: Factor of the L2 term of the gradient.
-
     """
 
     momentum: float = 0.0
     weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Hold the constants to their ranges."""
+        check_range(self, "momentum", "weight_decay", low=0)
 
 
 def build(parameters: list[nn.Parameter], learning_rate: float, options: Options) -> torch.optim.Optimizer:

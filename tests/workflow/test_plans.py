@@ -1,0 +1,142 @@
+"""What runs, and what runs again: job counts of dry runs."""
+
+import os
+from typing import Any
+
+import pytest
+
+# The digits have five arms (three tasks alone, two groups), four points and three seeds.
+DIGITS = {"prepare": 1, "train": 20, "select": 5, "train_selected": 15, "analyse": 1, "figure_a1": 1}
+
+
+def test_everything_can_be_planned_before_any_data_is_there(fresh):
+    assert fresh.planned("demo") == {**DIGITS, "report_tables": 1, "demo": 1}
+    # Fashion adds sixteen points to each of its five arms.
+    assert fresh.planned("all") == {
+        "prepare": 2,
+        "train": 20 + 80,
+        "select": 10,
+        "train_selected": 30,
+        "analyse": 2,
+        "figure_a1": 2,
+        "report_tables": 2,
+        "all": 1,
+    }
+    assert not (fresh.folder / "data").exists()
+
+
+def test_the_targets_have_names(fresh):
+    assert fresh.planned("fig_a1")["figure_a1"] == 2
+    assert fresh.planned("check") == {"check": 1}
+    assert fresh.planned("results/figures/digits/fig_a1.png") == DIGITS
+    assert fresh.planned() == fresh.planned("all")
+
+
+def test_a_finished_study_has_nothing_to_do(finished):
+    assert finished.planned("all") == {}
+
+
+def test_touched_data_reruns_nothing(finished):
+    os.utime(finished.folder / "data/prepared/digits.safetensors")
+    assert finished.planned("all") == {}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "Snakefile",
+        "workflow/rules/train.smk",
+        "src/tasktrace/training/engine.py",
+        "src/tasktrace/methods/umtg.py",
+        "src/tasktrace/settings/digits.py",
+    ],
+)
+def test_a_comment_reruns_nothing(finished, path):
+    finished.append(path, "\n# A comment.\n")
+    assert finished.planned("all") == {}
+
+
+def test_a_default_written_out_reruns_nothing(finished):
+    def spell_out(config: dict[str, Any]) -> None:
+        config["methods"]["umtg"]["scale"] = "sum"
+        config["optimizers"]["adam"]["beta1"] = 0.9
+
+    finished.edit("config/config.yaml", spell_out)
+    finished.edit("config/settings/digits.yaml", lambda block: block["data"].clear())
+    assert finished.planned("all") == {}
+
+
+def test_a_plotting_option_redraws_the_figure_alone(finished):
+    finished.edit("config/config.yaml", lambda config: config["figures"]["a1"].update(width=4.0))
+    assert finished.planned("fig_a1") == {"figure_a1": 1, "fig_a1": 1}
+
+
+def test_an_analysis_option_repeats_the_analysis_alone(finished):
+    finished.edit("config/config.yaml", lambda config: config["analysis"].update(grid_points=50))
+    assert finished.planned("fig_a1") == {"analyse": 1, "figure_a1": 1, "fig_a1": 1}
+
+
+def test_a_new_learning_rate_trains_the_new_points_and_what_depends_on_them(finished):
+    finished.edit(
+        "config/settings/digits.yaml", lambda block: block["sweep"].update(learning_rates=[0.001, 0.005, 1.0e30])
+    )
+    expected = {"train": 3, "select": 3, "train_selected": 6, "analyse": 1, "figure_a1": 1, "fig_a1": 1}
+    assert finished.planned("fig_a1") == expected
+
+
+def test_a_method_option_retrains_the_groups_but_no_task_alone(finished):
+    finished.edit("config/config.yaml", lambda config: config["methods"]["umtg"].update(scale="mean"))
+    plan = finished.planned("fig_a1")
+    assert (plan["train"], plan["select"], plan["train_selected"]) == (2, 1, 2)
+
+
+def test_a_raised_component_version_retrains_the_runs_that_use_it(finished):
+    path = finished.folder / "src/tasktrace/methods/umtg.py"
+    path.write_text(path.read_text().replace("VERSION = 1", "VERSION = 2"))
+    plan = finished.planned("fig_a1")
+    assert (plan["train"], plan["select"], plan["train_selected"]) == (2, 1, 2)
+
+
+def test_another_split_prepares_and_trains_everything_anew(finished):
+    finished.edit("config/settings/digits.yaml", lambda block: block["data"].update(seed=1))
+    plan = finished.planned("fig_a1")
+    assert (plan["prepare"], plan["train"], plan["train_selected"]) == (1, 6, 6)
+
+
+def test_another_number_of_seeds_trains_the_new_seed_only(finished):
+    finished.edit("config/config.yaml", lambda config: config.update(seeds=[0, 1, 2]))
+    assert finished.planned("fig_a1") == {"train_selected": 3, "analyse": 1, "figure_a1": 1, "fig_a1": 1}
+
+
+@pytest.mark.parametrize(
+    ("path", "change", "parts"),
+    [
+        (
+            "config/config.yaml",
+            lambda config: config["settings"].append("mnist"),
+            ["config/config.yaml", "unknown setting 'mnist'", "digits, fashion"],
+        ),
+        (
+            "config/config.yaml",
+            lambda config: config["methods"].update(pc={"method": "pcgard"}),
+            ["methods.pc", "unknown method 'pcgard'", "umtg"],
+        ),
+        (
+            "config/settings/digits.yaml",
+            lambda block: block["groups"]["with_noisy"].update(tasks=["digits1", "digits9"]),
+            ["config/settings/digits.yaml", "groups.with_noisy.tasks", "digits9", "noisy_digits"],
+        ),
+        (
+            "config/settings/digits.yaml",
+            lambda block: block["sweep"].update(learning_rates=["fast"]),
+            ["sweep.learning_rates[0]", "expected number", "'fast'"],
+        ),
+    ],
+)
+def test_a_wrong_configuration_stops_before_any_job(fresh, path, change, parts):
+    fresh.edit(path, change)
+    done = fresh.snakemake("-n", "demo", check=False)
+    assert done.returncode != 0
+    for part in parts:
+        assert part in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr

@@ -33,9 +33,9 @@ def transfer(runs: list[FinishedRun], best_checkpoints: int, band: float) -> pd.
         band: Half-width of an interval, in sample standard deviations over seeds.
 
     Returns:
-        Columns optimizer, task, method, group, metric; mean, std, number and diverged seeds of G for ``stl`` and
-        ``mtl``; mean lowest full training loss of both; ``delta``; ``significant`` (the intervals mean +- band * std
-        do not overlap; NA with fewer than two seeds on a side) and ``transfer`` (positive, negative or none).
+        Columns optimizer, task, method, group, metric; ``delta``; ``significant`` (the intervals mean +- band * std
+        do not overlap; NA with fewer than two seeds on a side) and ``transfer`` (positive, negative or none); then
+        mean, std, number and diverged seeds of G and the mean lowest full training loss, for ``stl`` and ``mtl``.
     """
     tasks = {task.name: task for run in runs for task in run.tasks}
     rows = pd.DataFrame([_row(run, task, best_checkpoints) for run in runs for task in run.tasks])
@@ -46,7 +46,8 @@ def transfer(runs: list[FinishedRun], best_checkpoints: int, band: float) -> pd.
         for (method, group), own in together.groupby(["method", "group"], sort=False):
             task = tasks[str(name)]
             row = {"optimizer": optimizer, "task": name, "method": method, "group": group, "metric": task.metric}
-            found.append(_compared({**row, **alone, **_summary(own, "mtl")}, task, band))
+            sides = {**alone, **_summary(own, "mtl")}
+            found.append({**row, **_compared(sides, task, band), **sides})
     return pd.DataFrame(found)
 
 
@@ -69,11 +70,11 @@ def _summary(rows: pd.DataFrame, side: str) -> dict[str, Any]:
     }
 
 
-def _compared(row: dict[str, Any], task: Task, band: float) -> dict[str, Any]:
-    delta = row["mtl_mean"] - row["stl_mean"]
-    if min(row["stl_seeds"], row["mtl_seeds"]) < 2:
-        return {**row, "delta": delta, "significant": pd.NA, "transfer": pd.NA}
-    significant = bool(bands_apart(np.array(delta), np.array(row["mtl_std"]), np.array(row["stl_std"]), band))
+def _compared(sides: dict[str, Any], task: Task, band: float) -> dict[str, Any]:
+    delta = sides["mtl_mean"] - sides["stl_mean"]
+    if min(sides["stl_seeds"], sides["mtl_seeds"]) < 2:
+        return {"delta": delta, "significant": pd.NA, "transfer": pd.NA}
+    significant = bool(bands_apart(np.array(delta), np.array(sides["mtl_std"]), np.array(sides["stl_std"]), band))
     better = (delta > 0) == task.higher_is_better
     sign = ("positive" if better else "negative") if significant else "none"
-    return {**row, "delta": delta, "significant": significant, "transfer": sign}
+    return {"delta": delta, "significant": significant, "transfer": sign}

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from tasktrace.errors import DataError
-from tasktrace.figures.style import METRICS, CurveStyle, curve_style, new_figure, save
+from tasktrace.figures.style import METRICS, CurveStyle, MetricLabel, curve_style, new_figure, save
 from tasktrace.files import atomic_path
 
 
@@ -54,8 +54,9 @@ def draw(tables: Path, options: dict[str, Any], png: Path) -> None:
     axes.invert_xaxis()
     axes.set_xlabel(f"Full training loss of {options['task']} (nats, log scale; training goes to the right)")
     axes.set_ylabel(f"Test {metric.label} of {options['task']}")
-    axes.legend(loc="lower right", title=_legend_title(chosen, options["band"]), title_fontsize=8)
-    _limit_to_learning(axes, chosen, metric.factor, options["band"])
+    title = _legend_title(chosen, options["band"])
+    axes.legend(loc="lower right", title=title, title_fontsize=8, fontsize=8, alignment="left")
+    _limit_to_learning(axes, chosen, metric)
     save(figure, png, options["dpi"])
     with atomic_path(png.with_suffix(".csv")) as temporary:
         _plotted(chosen, options["band"]).to_csv(temporary, index=False)
@@ -107,14 +108,17 @@ def _draw_curve(axes: Axes, curve: Curve, factor: float, band: float) -> None:
     axes.plot(loss, mean, color=color, linewidth=1.4, label=_label(curve))
     if curve.separation is not None:
         axes.axvline(curve.separation["first_loss"], color=color, linestyle=":", linewidth=1)
+        axes.axvline(curve.separation["lasting_loss"], color=color, linestyle="--", linewidth=1)
 
 
 def _label(curve: Curve) -> str:
     if curve.separation is None:
         return curve.label
-    first = curve.separation["first_loss"]
-    apart = "bands never apart" if pd.isna(first) else f"bands apart from {first:.2g}"
-    return f"{curve.label} ({apart})"
+    first, lasting = curve.separation["first_loss"], curve.separation["lasting_loss"]
+    if pd.isna(first):
+        return f"{curve.label} (bands never apart)"
+    lasts = "not at the end" if pd.isna(lasting) else f"for good from {lasting:.2g}"
+    return f"{curve.label} (bands first apart at {first:.2g}, {lasts})"
 
 
 def _legend_title(curves: list[Curve], band: float) -> str:
@@ -122,16 +126,15 @@ def _legend_title(curves: list[Curve], band: float) -> str:
     return f"mean ± {band:g} std over {' or '.join(map(str, seeds))} seeds; dots: epochs"
 
 
-def _limit_to_learning(axes: Axes, curves: list[Curve], factor: float, band: float) -> None:
-    """Leave out the climb from chance, in which every curve is the same line and hides what comes after.
+def _limit_to_learning(axes: Axes, curves: list[Curve], metric: MetricLabel) -> None:
+    """Leave out the climb from chance, in which all curves are one line, and would hide what comes after.
 
-    The axis starts where the middle half of all plotted metrics does, less its own height.
+    The axis shows the best nine tenths of all plotted metrics, and below them as much again less a little.
     """
-    metric = factor * pd.concat([curve.points["metric"] for curve in curves])
-    lower, top = metric.quantile(0.1), metric.max()
-    bands = factor * pd.concat([curve.mean["mean"] + band * curve.mean["std"] for curve in curves])
-    height = max(top, bands.max()) - lower
-    axes.set_ylim(max(metric.min() - 0.02 * height, lower - 0.6 * height), max(top, bands.max()) + 0.05 * height)
+    shown = metric.factor * pd.concat([curve.points["metric"] for curve in curves])
+    lower, top = shown.quantile(0.1), shown.max()
+    height = top - lower
+    axes.set_ylim(max(shown.min(), lower - 0.8 * height), min(top + 0.3 * height, metric.highest + 0.05 * height))
 
 
 def _plotted(curves: list[Curve], band: float) -> pd.DataFrame:

@@ -25,13 +25,14 @@ class CurveStyle:
 
 @dataclass(frozen=True)
 class MetricLabel:
-    """How a metric is shown: its axis label, and the factor from stored to shown values."""
+    """How a metric is shown: its axis label, the factor from stored to shown values, and the highest shown value."""
 
     label: str
     factor: float
+    highest: float
 
 
-METRICS = {"accuracy": MetricLabel("accuracy (%)", 100.0)}
+METRICS = {"accuracy": MetricLabel("accuracy (%)", 100.0, 100.0)}
 
 
 def curve_style(position: int) -> CurveStyle:

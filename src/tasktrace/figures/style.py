@@ -51,7 +51,8 @@ def new_figure(width: float, height: float) -> Figure:
             "axes.spines.right": False,
             "axes.grid": True,
             "grid.alpha": 0.25,
-            "legend.frameon": False,
+            "legend.edgecolor": "none",
+            "legend.framealpha": 0.85,
             "pdf.fonttype": 42,
         }
     )

@@ -1,9 +1,17 @@
 """HOW K task gradients become one update of the shared parameters: one module per method.
 
 A method's module declares ``VERSION`` and ``Options`` (see :mod:`tasktrace.config.declarations`) and defines
-``Method``, built from the number of tasks and the options.
+``Method``, built from the number of tasks, the options and a seed.
 """
 
-from tasktrace.methods.base import LossWeighting, build
+from tasktrace.methods.base import (
+    FeatureWeighting,
+    GramianWeighting,
+    LossWeighting,
+    Method,
+    NonFiniteError,
+    build,
+    gramian,
+)
 
-__all__ = ["LossWeighting", "build"]
+__all__ = ["FeatureWeighting", "GramianWeighting", "LossWeighting", "Method", "NonFiniteError", "build", "gramian"]

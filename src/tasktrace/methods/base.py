@@ -4,31 +4,41 @@ import importlib
 from abc import ABC, abstractmethod
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from tasktrace.config.declarations import declaration
 from tasktrace.config.options import build_options, check_options
 from tasktrace.errors import ConfigError
 
+_COLUMNS = 1 << 20
 
-class LossWeighting(ABC):
-    """A method whose update is a weighted sum of the task gradients, with weights that need no gradient.
 
-    Training then takes one backward pass for all tasks. The weights act on the shared parameters alone: every head
-    gets its own task's plain gradient.
+class NonFiniteError(ArithmeticError):
+    """A task's loss or gradient is NaN or infinite, so that no update follows from it.
+
+    Attributes:
+        task: Position of the first such task.
     """
 
+    def __init__(self, task: int, what: str) -> None:
+        super().__init__(f"task {task}: its {what} is not finite")
+        self.task = task
+
+
+class Method(ABC):
+    """How T task gradients become one update of the shared parameters.
+
+    Every head gets its own task's plain gradient, whatever the method.
+
+    Attributes:
+        replaces_optimizer: Whether ``combine`` already gives the step per unit of learning rate, so that the shared
+            parameters take ``learning_rate * combine`` instead of what the run's optimizer would make of it.
+    """
+
+    replaces_optimizer = False
+
     @abstractmethod
-    def weights(self, losses: Tensor) -> Tensor | None:
-        """The weight of each task's gradient on the shared parameters.
-
-        Args:
-            losses: Losses of the tasks, shape (T,), detached.
-
-        Returns:
-            Shape (T,), on the device of ``losses``; None for a weight of one for every task.
-        """
-
     def combine(self, jacobian: Tensor, losses: Tensor) -> Tensor:
         """The combined gradient of the shared parameters, as training applies it.
 
@@ -38,9 +48,14 @@ class LossWeighting(ABC):
 
         Returns:
             Shape (P,).
+
+        Raises:
+            NonFiniteError: A loss or gradient that the method needs is NaN or infinite.
         """
-        weights = self.weights(losses)
-        return jacobian.sum(dim=0) if weights is None else weights @ jacobian
+
+    def parameters(self) -> list[nn.Parameter]:
+        """What the method learns; the run's optimizer moves it together with the model, at the same learning rate."""
+        return []
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything that the method remembers between steps, generators included."""
@@ -52,15 +67,111 @@ class LossWeighting(ABC):
             raise ValueError(f"{type(self).__module__} keeps no state, found {sorted(state)}")
 
 
-def build(name: str, num_tasks: int, **options: Any) -> LossWeighting:
+class LossWeighting(Method):
+    """A method whose update is a weighted sum of the task gradients, with weights that need no gradient.
+
+    Training then takes one backward pass for all tasks.
+
+    Attributes:
+        weigh_heads: Whether the weights scale the heads' gradients too, as in a sum of weighted losses. Off unless a
+            method has it as an option.
+    """
+
+    weigh_heads = False
+
+    @abstractmethod
+    def weights(self, losses: Tensor) -> Tensor | None:
+        """The weight of each task's gradient on the shared parameters; called once a step, before the backward pass.
+
+        A method that learns sets the gradient of its parameters here.
+
+        Args:
+            losses: Losses of the tasks, shape (T,), detached.
+
+        Returns:
+            Shape (T,), on the device of ``losses``; None for a weight of one for every task.
+        """
+
+    def combine(self, jacobian: Tensor, losses: Tensor) -> Tensor:
+        """The weighted sum of the rows; see :meth:`Method.combine`."""
+        weights = self.weights(losses)
+        return jacobian.sum(dim=0) if weights is None else weights.to(jacobian.dtype) @ jacobian
+
+
+class GramianWeighting(Method):
+    """A method whose update is a weighted sum of the task gradients, with weights that follow from inner products."""
+
+    @abstractmethod
+    def weights(self, gramian: Tensor, losses: Tensor) -> Tensor:
+        """The weight of each task's gradient; called once a step.
+
+        Args:
+            gramian: Inner products of the task gradients, shape (T, T), float64, on the CPU.
+            losses: Losses of the tasks, shape (T,), float64, on the CPU.
+
+        Returns:
+            Shape (T,), float64, on the CPU.
+
+        Raises:
+            NonFiniteError: An inner product or a loss that the method needs is NaN or infinite.
+        """
+
+    def combine(self, jacobian: Tensor, losses: Tensor) -> Tensor:
+        """The weighted sum of the rows; see :meth:`Method.combine`."""
+        weights = self.weights(gramian(jacobian), losses.double().cpu())
+        return weights.to(jacobian) @ jacobian
+
+
+class FeatureWeighting(GramianWeighting):
+    """A Gramian weighting that training feeds with gradients of the features instead of the shared parameters."""
+
+
+def gramian(jacobian: Tensor) -> Tensor:
+    """Inner products of the rows, summed in float64.
+
+    Args:
+        jacobian: Shape (T, P), any floating type, any device.
+
+    Returns:
+        Shape (T, T), float64, on the CPU; the only copy from a device that a solver on the CPU needs.
+    """
+    total = torch.zeros(len(jacobian), len(jacobian), dtype=torch.float64, device=jacobian.device)
+    for columns in jacobian.split(_COLUMNS, dim=1):
+        wide = columns.double()
+        total += wide @ wide.T
+    return total.cpu()
+
+
+def check_finite(gramian: Tensor, losses: Tensor | None = None) -> None:
+    """Refuse inner products, and losses where a method needs them, that are NaN or infinite.
+
+    Raises:
+        NonFiniteError: Names the first task whose squared norm or loss is not finite.
+    """
+    bad = ~torch.isfinite(gramian.diagonal())
+    if bad.any():
+        raise NonFiniteError(int(bad.int().argmax()), "gradient")
+    if losses is not None:
+        bad = ~torch.isfinite(losses)
+        if bad.any():
+            raise NonFiniteError(int(bad.int().argmax()), "loss")
+
+
+def build(name: str, num_tasks: int, seed: int = 0, **options: Any) -> Method:
     """The method ``name`` for ``num_tasks`` tasks.
+
+    Args:
+        name: The method's name.
+        num_tasks: Number of tasks T.
+        seed: Seeds what the method draws; see :mod:`tasktrace.seeding`.
+        options: Its options.
 
     Raises:
         ConfigError: An unknown method or option, or a value of a wrong type.
     """
-    check_options(declaration("method", name).options, options, f"method {name}")
+    given = check_options(declaration("method", name).options, options, f"method {name}")
     if num_tasks < 1:
         raise ConfigError(f"method {name}: num_tasks must be at least 1, found {num_tasks}")
     module = importlib.import_module(f"tasktrace.methods.{name}")
-    method: LossWeighting = module.Method(num_tasks, build_options(module.Options, options))
+    method: Method = module.Method(num_tasks, build_options(module.Options, given), seed)
     return method

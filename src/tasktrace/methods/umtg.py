@@ -13,24 +13,33 @@ VERSION = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The scale lambda.
+    """The scale lambda, or a weight for every task.
 
     Attributes:
         scale: ``sum`` for lambda = 1 (proposed: the paper's value is lost), ``mean`` for lambda = 1/K.
+        task_weights: Fixed weights in the order of the group's tasks, on top of the scale: a scalarisation; empty for
+            equal weights.
     """
 
     scale: Literal["sum", "mean"] = "sum"
+    task_weights: tuple[float, ...] = ()
 
 
 class Method(LossWeighting):
-    """Every task's gradient with the same weight.
+    """Every task's gradient with the same weight, or with a fixed one.
 
     A zero gradient contributes nothing; a non-finite one makes the update non-finite, which ends the run as diverged.
     """
 
-    def __init__(self, num_tasks: int, options: Options) -> None:
-        self._weight = None if options.scale == "sum" else 1.0 / num_tasks
+    def __init__(self, num_tasks: int, options: Options, _seed: int) -> None:
+        given = options.task_weights or (1.0,) * num_tasks
+        if len(given) != num_tasks:
+            raise ValueError(f"task_weights needs one weight for each of the {num_tasks} tasks, found {list(given)}")
+        scale = 1.0 if options.scale == "sum" else 1.0 / num_tasks
+        self._weights = [scale * weight for weight in given]
 
     def weights(self, losses: Tensor) -> Tensor | None:
-        """The same constant for every task; see :class:`LossWeighting`."""
-        return None if self._weight is None else torch.full_like(losses, self._weight)
+        """The same constants at every step; see :class:`LossWeighting`."""
+        if all(weight == 1.0 for weight in self._weights):
+            return None
+        return torch.tensor(self._weights, dtype=losses.dtype, device=losses.device)

@@ -42,7 +42,7 @@ class Engine:
         # Pooling and convolutions of small images run twice as fast on a CPU with the channels last.
         model = build_model(spec["model"], self.tasks, seed)
         self.model = model.to(device).to(memory_format=torch.channels_last)
-        self.method = _build_method(spec["method"], len(self.tasks))
+        self.method = _build_method(spec["method"], len(self.tasks), seed)
         self.optimizer = build_optimizer(spec["optimizer"], self.model.parameters(), point["learning_rate"])
         self.losses = torch.full((self.steps, len(self.tasks)), torch.nan, device=device)
         self._batch_size = point["batch_size"]
@@ -127,8 +127,8 @@ def _below(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
-def _build_method(spec: dict[str, Any] | None, num_tasks: int) -> LossWeighting:
+def _build_method(spec: dict[str, Any] | None, num_tasks: int, seed: int) -> LossWeighting:
     """The spec's method; a task alone has nothing to combine."""
     if spec is None:
-        return build("umtg", num_tasks)
-    return build(spec["name"], num_tasks, **component_options(spec))
+        return build("umtg", num_tasks, seed)
+    return build(spec["name"], num_tasks, seed, **component_options(spec))

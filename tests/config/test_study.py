@@ -515,3 +515,15 @@ def test_figure_a1_can_name_its_method_and_optimizer(configure):
     )
     figure = Study.load().figure_a1("digits")
     assert (figure["method"], figure["optimizer"]) == ("umtg_mean", "sgdm")
+
+
+def test_alone_limits_the_tasks_that_are_trained_alone(configure):
+    configure("settings/digits.yaml", alone=["digits1"])
+    alone = [arm.group for arm in Study.load().arms("digits") if arm.method is None]
+    assert alone == ["stl.digits1"]
+
+
+def test_the_task_of_a_figure_has_to_be_trained_alone(configure):
+    configure("settings/digits.yaml", alone=["digits2"])
+    with pytest.raises(ConfigError, match=r"figures\.a1\.task: unknown task 'digits1'; allowed: digits2"):
+        Study.load()

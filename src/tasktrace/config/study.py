@@ -107,10 +107,13 @@ class Study:
         return list(dict.fromkeys([*self.config["settings"], *self.config["demo"]]))
 
     def arms(self, setting: str) -> list[Arm]:
-        """All arms of a setting: each task of its groups alone, and each group under each method."""
+        """All arms of a setting: tasks alone, and each group under each method.
+
+        The tasks alone are those of the groups, or those of the setting's ``alone``.
+        """
         block = self.settings[setting]
         groups = {f"mtl.{name}": tuple(group["tasks"]) for name, group in block["groups"].items()}
-        alone = dict.fromkeys(task for tasks in groups.values() for task in tasks)
+        alone = self._tasks_alone(setting)
         arms = []
         for optimizer in block["optimizers"]:
             arms += [Arm(setting, f"stl.{task}", (task,), None, optimizer) for task in alone]
@@ -210,6 +213,11 @@ class Study:
             **self.config["figures"]["a1"],
         }
 
+    def _tasks_alone(self, setting: str) -> list[str]:
+        block = self.settings[setting]
+        grouped = dict.fromkeys(task for group in block["groups"].values() for task in group["tasks"])
+        return list(block.get("alone", grouped))
+
     def _task(self, setting: str, name: str) -> Task:
         return declaration("setting", self.settings[setting]["setting"]).tasks[name]
 
@@ -250,15 +258,17 @@ class Study:
         for group, members in block["groups"].items():
             for task in members["tasks"]:
                 _check_known(task, tasks, "task", f"{file}: groups.{group}.tasks")
+        for task in block.get("alone", []):
+            _check_known(task, tasks, "task", f"{file}: alone")
         for kind in ("methods", "optimizers"):
             for entry in block[kind]:
                 _check_known(entry, self.config[kind], kind.removesuffix("s"), f"{file}: {kind}")
-        self._check_figure(name, {task for members in block["groups"].values() for task in members["tasks"]})
+        self._check_figure(name)
 
-    def _check_figure(self, name: str, tasks: set[str]) -> None:
+    def _check_figure(self, name: str) -> None:
         block, where = self.settings[name], f"{self._file(name)}: figures.a1"
         a1 = block["figures"]["a1"]
-        _check_known(a1["task"], sorted(tasks), "task", f"{where}.task")
+        _check_known(a1["task"], self._tasks_alone(name), "task", f"{where}.task")
         for group in a1["groups"]:
             _check_known(group, block["groups"], "group", f"{where}.groups")
             if a1["task"] not in block["groups"][group]["tasks"]:

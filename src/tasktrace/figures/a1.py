@@ -20,7 +20,7 @@ class Curve:
         group: ``stl.<task>`` or ``mtl.<name>``.
         label: Its name in the legend.
         style: Its colour and marker.
-        points: Columns seed, epoch, loss, metric.
+        points: Columns seed, epoch (from 1), loss, metric.
         mean: Columns loss, mean, std, seeds.
         separation: Its row of the separation table; None for single-task training.
     """
@@ -64,7 +64,7 @@ def draw(tables: Path, options: dict[str, Any], png: Path) -> None:
 
 
 def _curves(tables: Path, options: dict[str, Any]) -> list[Curve]:
-    points = pd.read_parquet(tables / "points.parquet")
+    points = pd.read_parquet(tables / "points.parquet").query("epoch > 0")
     means = pd.read_parquet(tables / "curves.parquet")
     separations = pd.read_csv(tables / "separation.csv")
     return [

@@ -38,7 +38,7 @@ def test_bands_that_touch_are_not_apart():
 
 def points(group: str, method: str | None, metrics: dict[int, list[float]], losses: list[float]) -> pd.DataFrame:
     rows = [
-        {"optimizer": "adam", "task": "t", "method": method, "group": group, "seed": seed, "epoch": epoch}
+        {"optimizer": "adam", "task": "t", "method": method, "group": group, "seed": seed, "epoch": epoch + 1}
         | {"loss": losses[epoch], "metric": metric}
         for seed, series in metrics.items()
         for epoch, metric in enumerate(series)
@@ -119,3 +119,9 @@ def test_curves_without_a_common_loss_are_not_compared():
     )
     row = separation(curves(table, grid_points=2), band=2.0).iloc[0]
     assert np.isnan(row["final_loss"])
+
+
+def test_a_curve_begins_with_the_first_finished_epoch():
+    table = points("stl.t", None, {0: [0.1, 0.5, 0.6], 1: [0.1, 0.5, 0.6]}, [2.0, 0.4, 0.1])
+    table["epoch"] -= 1  # as in a trajectory, which begins with the initial model
+    assert curves(table, grid_points=5)["loss"].max() == pytest.approx(0.4)

@@ -54,6 +54,9 @@ def bands_apart(gap: Array, std: Array, other_std: Array, band: float) -> npt.ND
 def curves(points: pd.DataFrame, grid_points: int) -> pd.DataFrame:
     """Mean and standard deviation over seeds of every curve, on one grid of log losses per optimizer and task.
 
+    A curve begins with the first finished epoch. Between it and the initial model lies most of the fall of the loss,
+    and nothing that was measured: a line across it would separate curves by where their first epoch happens to end.
+
     Args:
         points: One row per run, task and epoch: the columns of ``CURVE``, seed, epoch, loss, metric.
         grid_points: Number of losses on a grid, which spans all curves that share it.
@@ -63,7 +66,8 @@ def curves(points: pd.DataFrame, grid_points: int) -> pd.DataFrame:
         not every seed of the curve had the loss.
     """
     found = []
-    for _, shared in points.groupby(["optimizer", "task"], sort=False):
+    trained = points[points["epoch"] > 0]
+    for _, shared in trained.groupby(["optimizer", "task"], sort=False):
         grid = np.geomspace(shared["loss"].max(), shared["loss"].min(), grid_points)
         for names, own in shared.groupby(CURVE, sort=False, dropna=False):
             by_seed = np.array([_on_grid(run, grid) for _, run in own.groupby("seed")])

@@ -20,7 +20,7 @@ class Curve:
         group: ``stl.<task>`` or ``mtl.<name>``.
         label: Its name in the legend.
         style: Its colour and marker.
-        points: Columns seed, epoch, loss, metric.
+        points: Columns seed, epoch (from 1), loss, metric.
         mean: Columns loss, mean, std, seeds.
         separation: Its row of the separation table; None for single-task training.
     """
@@ -55,7 +55,8 @@ def draw(tables: Path, options: dict[str, Any], png: Path) -> None:
     axes.set_xlabel(f"Full training loss of {options['task']} (nats, log scale; training goes to the right)")
     axes.set_ylabel(f"Test {metric.label} of {options['task']}")
     title = _legend_title(chosen, options["band"])
-    axes.legend(loc="lower right", title=title, title_fontsize=8, fontsize=8, alignment="left")
+    # Below the axes: inside, it would hide a part of some curve in one setting or another.
+    figure.legend(loc="outside lower center", title=title, title_fontsize=8, fontsize=8, alignment="left")
     _limit_to_learning(axes, chosen, metric)
     save(figure, png, options["dpi"])
     with atomic_path(png.with_suffix(".csv")) as temporary:
@@ -63,7 +64,7 @@ def draw(tables: Path, options: dict[str, Any], png: Path) -> None:
 
 
 def _curves(tables: Path, options: dict[str, Any]) -> list[Curve]:
-    points = pd.read_parquet(tables / "points.parquet")
+    points = pd.read_parquet(tables / "points.parquet").query("epoch > 0")
     means = pd.read_parquet(tables / "curves.parquet")
     separations = pd.read_csv(tables / "separation.csv")
     return [

@@ -51,8 +51,7 @@ def new_figure(width: float, height: float) -> Figure:
             "axes.spines.right": False,
             "axes.grid": True,
             "grid.alpha": 0.25,
-            "legend.edgecolor": "none",
-            "legend.framealpha": 0.85,
+            "legend.frameon": False,
             "pdf.fonttype": 42,
         }
     )

@@ -3,25 +3,19 @@
     python benchmarks/backbone.py [--quick] [--repeats N] [--json FILE]
 
 Measured are (1) the training step against two hand-written loops, (2) the evaluation's share of an epoch, (3) what a
-job takes beyond training, and (4) what saving takes of an epoch. Contenders take turns, and a ratio is that of two
-neighbours in time, so that other work on the machine falls on both. The data is random: no download.
-
-Seconds are of CPU time for work in this process, which has one thread, and of wall-clock time on a GPU and for whole
-processes, whose waiting counts too.
+job takes beyond training, and (4) what saving takes of an epoch. The data is random: no download.
 """
 
 import argparse
 import dataclasses
 import json
 import shutil
-import statistics
 import subprocess
 import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +25,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
+from measuring import Line, as_json, over, table, take_turns, usual_settings
 from tasktrace.config import Study
 from tasktrace.config.declarations import declaration
 from tasktrace.models import build_model
@@ -50,9 +45,6 @@ LEARNING_RATE = 1e-3
 SEED = 0
 MODEL = {"name": "lenet", "version": 1}
 
-Seconds = dict[str, list[float]]
-"""Seconds of every repeat, by contender."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
@@ -71,25 +63,6 @@ class Sizes:
     epochs: int = 3
 
 
-@dataclasses.dataclass(frozen=True)
-class Line:
-    """A line of the table.
-
-    Attributes:
-        section: What it belongs to.
-        what: What is compared with what.
-        ratios: One for every repeat.
-        seconds: Those of the numerator, one for every repeat.
-        bound: What the ratio should not exceed, where something is promised.
-    """
-
-    section: str
-    what: str
-    ratios: list[float]
-    seconds: list[float]
-    bound: float | None = None
-
-
 def main() -> None:
     """Measure everything, print the table, and write it to a file if asked to."""
     given = _parser().parse_args()
@@ -102,9 +75,9 @@ def main() -> None:
         device = configure(name, threads=1)
         lines += step_lines(device, sizes) + evaluation_lines(device, sizes) + saving_lines(device, sizes)
     lines += job_lines(sizes)
-    print(_table(lines))
+    print(table(lines))
     if given.json:
-        content = {"torch": torch.__version__, **dataclasses.asdict(sizes), "lines": list(map(_as_json, lines))}
+        content = {"torch": torch.__version__, **dataclasses.asdict(sizes), "lines": list(map(as_json, lines))}
         given.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
@@ -125,7 +98,7 @@ def step_lines(device: torch.device, sizes: Sizes) -> list[Line]:
             seconds = take_turns(contenders, device, sizes.repeats)
             case = f"{_group(tasks)}, batch {batch_size}"
             lines += [
-                Line(f"training, {describe(device)}", f"{case}: engine / {peer}", *_over(seconds, "engine", peer), 1.0)
+                Line(f"training, {describe(device)}", f"{case}: engine / {peer}", *over(seconds, "engine", peer), 1.0)
                 for peer in list(contenders)[1:]
             ]
     return lines
@@ -208,18 +181,6 @@ class SlicingEpochs(HandWritten):
                 self._step({name: (x[own], y[own]) for (name, (x, y)), own in parts})
 
 
-@contextmanager
-def usual_settings() -> Iterator[None]:
-    """Torch as it comes: a hand-written loop does not pay for reproducible algorithms."""
-    torch.use_deterministic_algorithms(False)
-    torch.set_flush_denormal(False)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(True)
-        torch.set_flush_denormal(True)
-
-
 # 2. The evaluation
 
 
@@ -270,7 +231,7 @@ def job_lines(sizes: Sizes) -> list[Line]:
         subprocess.run([_script(), "prepare", "digits"], cwd=root, check=True, capture_output=True)
         turns = [job_turn(root, sizes.epochs) for _ in range(sizes.repeats)]
     seconds = {what: [turn[what] for turn in turns] for what in turns[0]}
-    return [Line("job beyond training", what, *_over(seconds, what, _TORCH)) for what in seconds]
+    return [Line("job beyond training", what, *over(seconds, what, _TORCH)) for what in seconds]
 
 
 _TORCH = "python -c 'import torch'"
@@ -355,7 +316,7 @@ def saving_lines(device: torch.device, sizes: Sizes) -> list[Line]:
         # Waiting for the disk is part of the cost, so both are measured by the wall clock.
         seconds = take_turns(contenders, device, sizes.repeats, waits=True)
     section, case = f"saving, {describe(device)}", f"{_group(TASKS)}, batch {max(BATCH_SIZES)}"
-    return [Line(section, f"{case}: {what} / epoch", *_over(seconds, what, "epoch")) for what in list(contenders)[1:]]
+    return [Line(section, f"{case}: {what} / epoch", *over(seconds, what, "epoch")) for what in list(contenders)[1:]]
 
 
 # What the sections share
@@ -394,53 +355,8 @@ def build_engine(prepared: Prepared, tasks: list[str], batch_size: int, device: 
     return Engine(spec, prepared, device)
 
 
-def take_turns(
-    contenders: dict[str, Callable[[], Any]], device: torch.device, repeats: int, waits: bool = False
-) -> Seconds:
-    """Seconds of every contender, which take turns; a first round warms up and is not counted."""
-    clock = time.perf_counter if waits or device.type == "cuda" else time.process_time
-    seconds: Seconds = {name: [] for name in contenders}
-    for _ in range(repeats + 1):
-        for name, work in contenders.items():
-            _finish(device)
-            start = clock()
-            work()
-            _finish(device)
-            seconds[name].append(clock() - start)
-    return {name: values[1:] for name, values in seconds.items()}
-
-
-def _finish(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def _over(seconds: Seconds, own: str, other: str) -> tuple[list[float], list[float]]:
-    """The ratios of neighbouring turns, and the seconds of their numerator."""
-    return [a / b for a, b in zip(seconds[own], seconds[other], strict=True)], seconds[own]
-
-
 def _group(tasks: list[str]) -> str:
     return "1 task" if len(tasks) == 1 else f"{len(tasks)} tasks"
-
-
-def _table(lines: list[Line]) -> str:
-    width = max(len(line.what) for line in lines) + 2
-    printed, section = [f"{'':{width}}{'ratio':>8}{'min - max':>18}{'bound':>8}{'seconds':>10}"], ""
-    for line in lines:
-        if line.section != section:
-            section = line.section
-            printed += ["", section]
-        bound = "" if line.bound is None else f"{line.bound:.2f}"
-        spread = f"{min(line.ratios):.3f} - {max(line.ratios):.3f}"
-        ratio, seconds = statistics.median(line.ratios), statistics.median(line.seconds)
-        printed.append(f"{line.what:{width}}{ratio:8.3f}{spread:>18}{bound:>8}{seconds:10.3f}")
-    return "\n".join(printed)
-
-
-def _as_json(line: Line) -> dict[str, Any]:
-    medians = {"ratio": statistics.median(line.ratios), "median_seconds": statistics.median(line.seconds)}
-    return {**dataclasses.asdict(line), "what": line.what.strip(), **medians}
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -16,15 +16,32 @@ hypothesis.settings.register_profile("tasktrace", deadline=None)  # a busy machi
 hypothesis.settings.load_profile("tasktrace")
 
 
+# The study of the tests, whatever the shipped one grows to.
+_METHODS = {"umtg": {"method": "umtg"}}
+_DIGITS = {
+    "methods": ["umtg"],
+    "training": {"epochs": 60, "checkpoint_every": 1},
+    "sweep": {"learning_rates": [0.001, 0.005], "batch_sizes": [16, 64], "epochs": 20, "seed": 0},
+}
+
+
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """A copy of the workflow and its configuration, as the current folder."""
+    """A copy of the workflow and its configuration, one method and a small grid, as the current folder."""
     folder = tmp_path / "project"
     for name in ("workflow", "config"):
         shutil.copytree(REPOSITORY / name, folder / name)
     shutil.copy(REPOSITORY / "Snakefile", folder)
+    _update(folder / "config/config.yaml", methods=_METHODS)
+    _update(folder / "config/settings/digits.yaml", **_DIGITS)
+    _update(folder / "config/settings/fashion.yaml", methods=["umtg"])
     monkeypatch.chdir(folder)
     return folder
+
+
+def _update(path, **values):
+    content = {**yaml.safe_load(path.read_text()), **values}
+    path.write_text(yaml.safe_dump(content, sort_keys=False, default_flow_style=None))
 
 
 @pytest.fixture

@@ -100,7 +100,8 @@ def test_reading_every_declaration_imports_no_component():
 def test_an_unknown_component_names_those_that_there_are(kind):
     with pytest.raises(ConfigError) as caught:
         declaration(kind, "nonesuch")
-    assert str(caught.value) == f"unknown {kind} 'nonesuch'; available: {', '.join(available(kind))}"
+    others = ", torchjd:<Class>" if kind == "method" else ""
+    assert str(caught.value) == f"unknown {kind} 'nonesuch'; available: {', '.join(available(kind))}{others}"
 
 
 def test_a_helper_module_is_no_component():

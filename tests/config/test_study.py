@@ -119,7 +119,7 @@ def test_a_fault_of_the_study_is_refused(configure, values, parts):
             {"groups": {"with_digits2": {"colour": "red"}}},
             [f"{DIGITS}: groups.with_digits2: unknown key 'colour'; allowed: tasks, label"],
         ),
-        ({"methods": ["pcgrad"]}, [f"{DIGITS}: methods: unknown method 'pcgrad'; allowed: umtg"]),
+        ({"methods": ["pcgard"]}, [f"{DIGITS}: methods: unknown method 'pcgard'; allowed: umtg"]),
         ({"optimizers": ["adamw"]}, [f"{DIGITS}: optimizers: unknown optimizer 'adamw'; allowed: adam, sgd, sgdm"]),
         ({"epochs": 3}, [f"{DIGITS}: unknown key 'epochs'; allowed: setting, data, model, groups"]),
         ({"training": {"epochs": True}}, [f"{DIGITS}: training.epochs: expected integer, found True"]),
@@ -143,7 +143,7 @@ def test_a_fault_of_the_study_is_refused(configure, values, parts):
             {"figures": {"a1": {"optimizer": "sgd"}}},
             [f"{DIGITS}: figures.a1.optimizer: unknown optimizer 'sgd'; allowed: adam"],
         ),
-        ({"figures": {"a1": {"method": "pcgrad"}}}, [f"{DIGITS}: figures.a1.method: unknown method 'pcgrad'"]),
+        ({"figures": {"a1": {"method": "pcgard"}}}, [f"{DIGITS}: figures.a1.method: unknown method 'pcgard'"]),
     ],
     ids=lambda value: json.dumps(value) if isinstance(value, dict) else "",
 )

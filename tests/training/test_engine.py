@@ -180,8 +180,8 @@ def test_restored_moments_have_the_strides_of_their_parameters(make_spec, make_e
     moments = 0
     for parameter, before in zip(restored.model.parameters(), engine.model.parameters(), strict=True):
         assert parameter.stride() == before.stride()
-        for key, value in restored.optimizer.state[parameter].items():
-            assert torch.equal(value, engine.optimizer.state[before][key])
+        for key, value in restored.update.optimizers[0].state[parameter].items():
+            assert torch.equal(value, engine.update.optimizers[0].state[before][key])
             if value.shape == parameter.shape:
                 assert value.stride() == parameter.stride()
                 moments += 1

@@ -74,7 +74,7 @@ class Project:
 
 
 def tiny(project: Project) -> None:
-    """Cut the study to one group, two epochs and two seeds; one point of the sweep diverges."""
+    """Cut the study to one group and method, two epochs and two seeds; one point of the sweep diverges."""
 
     def study(config: dict[str, Any]) -> None:
         config["settings"] = ["digits"]
@@ -82,6 +82,7 @@ def tiny(project: Project) -> None:
 
     def digits(block: dict[str, Any]) -> None:
         del block["groups"]["with_noisy"]
+        block["methods"] = ["umtg"]
         block["training"]["epochs"] = 2
         block["sweep"] = {"learning_rates": [0.005, 1.0e30], "batch_sizes": [64], "epochs": 1, "seed": 0}
         block["figures"]["a1"]["groups"] = ["with_digits2"]

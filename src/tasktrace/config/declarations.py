@@ -6,9 +6,13 @@ plain statements at its top level:
 
 - ``VERSION``: an integer, raised whenever the component's results change; it is part of every run's spec;
 - ``class Options``: a frozen dataclass whose fields are the component's options with their defaults;
-- ``TASKS``: settings only, a tuple of :class:`tasktrace.tasks.Task`.
+- ``TASKS``: settings only, a tuple of :class:`tasktrace.tasks.Task`;
+- ``SHARED_INPUTS``: settings only, whether every input has a target for every task; False if it is left out.
 
 Only these statements are evaluated here; the rest of the module, its imports included, is left alone.
+
+A method ``torchjd:<Class>`` is a class of TorchJD, declared by its constructor; see
+:mod:`tasktrace.config.torchjd_classes`.
 """
 
 import ast
@@ -18,6 +22,7 @@ import typing
 from pathlib import Path
 from typing import Any
 
+from tasktrace.config import torchjd_classes
 from tasktrace.config.bounds import check_range
 from tasktrace.errors import ConfigError
 from tasktrace.tasks import Task
@@ -29,7 +34,8 @@ _FOLDERS = {
     "method": _PACKAGE / "methods",
     "optimizer": _PACKAGE / "training" / "optimizers",
 }
-_DECLARED = ("VERSION", "TASKS", "Options")
+_BRIDGE = "torchjd_bridge"
+_DECLARED = ("VERSION", "TASKS", "SHARED_INPUTS", "Options")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +48,8 @@ class Declaration:
         version: Raised by its author whenever its results change.
         options: The dataclass of its options.
         tasks: A setting's tasks by name; empty for other kinds.
+        shared_inputs: Whether a setting's tasks share their inputs.
+        packages: Versions, by name, of packages that compute the component's results in our place; part of the spec.
     """
 
     kind: str
@@ -49,6 +57,8 @@ class Declaration:
     version: int
     options: type
     tasks: dict[str, Task]
+    shared_inputs: bool
+    packages: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 @functools.cache
@@ -65,8 +75,11 @@ def declaration(kind: str, name: str) -> Declaration:
     Raises:
         ConfigError: No such component, or one whose declaration is incomplete.
     """
+    if kind == "method" and name.startswith(torchjd_classes.PREFIX):
+        return _torchjd_declaration(name)
     if name not in available(kind):
-        raise ConfigError(f"unknown {kind} {name!r}; available: {', '.join(available(kind))}")
+        others = f", {torchjd_classes.PREFIX}<Class>" if kind == "method" else ""
+        raise ConfigError(f"unknown {kind} {name!r}; available: {', '.join(available(kind))}{others}")
     statements = _declared_statements(kind, name)
     namespace = _evaluate(list(statements.values()), f"{kind} {name}")
     if not isinstance(namespace.get("VERSION"), int):
@@ -75,7 +88,14 @@ def declaration(kind: str, name: str) -> Declaration:
     if not dataclasses.is_dataclass(options):
         raise ConfigError(f"the {kind} module {name}.py declares Options that are no dataclass")
     tasks = {task.name: task for task in namespace.get("TASKS", ())}
-    return Declaration(kind, name, namespace["VERSION"], options, tasks)
+    return Declaration(kind, name, namespace["VERSION"], options, tasks, bool(namespace.get("SHARED_INPUTS")))
+
+
+def _torchjd_declaration(name: str) -> Declaration:
+    """The declaration of a class of TorchJD, whose version is that of the module that makes methods of them."""
+    options = torchjd_classes.options(name)
+    declared = _evaluate(list(_declared_statements("method", _BRIDGE).values()), f"method {name}")
+    return Declaration("method", name, declared["VERSION"], options, {}, False, {"torchjd": torchjd_classes.version()})
 
 
 @functools.cache

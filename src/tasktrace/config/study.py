@@ -193,6 +193,7 @@ class Study:
             "method": None if run.arm.method is None else self._method(run.arm.method),
             "optimizer": self._optimizer(run.arm.optimizer),
             "point": parse_point(run.point) if is_sweep else None,
+            **({"jacobian": training["jacobian"]} if training.get("jacobian", "full") != "full" else {}),
             "epochs": block["sweep"]["epochs"] if is_sweep else training["epochs"],
             "checkpoint_every": 0 if is_sweep else training["checkpoint_every"],
             "seed": run.seed,
@@ -290,7 +291,13 @@ class Study:
 
     def _component(self, kind: str, name: str, options: Spec, where: str) -> Spec:
         declared = self._declared(kind, name, where)
-        return {"name": name, "version": declared.version, **check_options(declared.options, options, where)}
+        packages = {"packages": declared.packages} if declared.packages else {}
+        return {
+            "name": name,
+            "version": declared.version,
+            **packages,
+            **check_options(declared.options, options, where),
+        }
 
     @staticmethod
     def _declared(kind: str, name: str, where: str) -> Declaration:
@@ -326,7 +333,7 @@ def resolved(spec: Spec, selection: Path) -> Spec:
 
 def component_options(spec: Spec) -> Spec:
     """The options in a component's part of a spec."""
-    return {key: value for key, value in spec.items() if key not in ("name", "version")}
+    return {key: value for key, value in spec.items() if key not in ("name", "version", "packages")}
 
 
 def _check_known(name: str, known: Any, kind: str, where: str) -> None:

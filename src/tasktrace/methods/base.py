@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from tasktrace.config.declarations import declaration
 from tasktrace.config.options import build_options, check_options
+from tasktrace.config.torchjd_classes import PREFIX
 from tasktrace.errors import ConfigError
 
 _COLUMNS = 1 << 20
@@ -34,9 +35,18 @@ class Method(ABC):
     Attributes:
         replaces_optimizer: Whether ``combine`` already gives the step per unit of learning rate, so that the shared
             parameters take ``learning_rate * combine`` instead of what the run's optimizer would make of it.
+        one_after_the_other: Whether each task steps on its own, with an optimizer of its own, from where the task
+            before it left the shared parameters.
+        needs_losses_after_step: Whether training calls :meth:`after_step`, which costs one more forward pass.
+        needs_coordinates: Whether inner products of the whole gradients do not suffice.
+        last_layer: The Jacobian's columns that belong to the last shared layer; training sets it.
     """
 
     replaces_optimizer = False
+    one_after_the_other = False
+    needs_losses_after_step = False
+    needs_coordinates = True
+    last_layer: slice | None = None
 
     @abstractmethod
     def combine(self, jacobian: Tensor, losses: Tensor) -> Tensor:
@@ -52,6 +62,16 @@ class Method(ABC):
         Raises:
             NonFiniteError: A loss or gradient that the method needs is NaN or infinite.
         """
+
+    def after_step(self, losses: Tensor) -> None:
+        """Told the losses of the step's samples after the update, (T,), if ``needs_losses_after_step``."""
+        raise NotImplementedError(f"{type(self).__module__} has no use for losses after the step: {losses.shape}")
+
+    def to(self, device: torch.device) -> "Method":
+        """The method with its learned parameters on ``device``."""
+        for parameter in self.parameters():
+            parameter.data = parameter.data.to(device)
+        return self
 
     def parameters(self) -> list[nn.Parameter]:
         """What the method learns; the run's optimizer moves it together with the model, at the same learning rate."""
@@ -100,6 +120,8 @@ class LossWeighting(Method):
 
 class GramianWeighting(Method):
     """A method whose update is a weighted sum of the task gradients, with weights that follow from inner products."""
+
+    needs_coordinates = False
 
     @abstractmethod
     def weights(self, gramian: Tensor, losses: Tensor) -> Tensor:
@@ -161,7 +183,7 @@ def build(name: str, num_tasks: int, seed: int = 0, **options: Any) -> Method:
     """The method ``name`` for ``num_tasks`` tasks.
 
     Args:
-        name: The method's name.
+        name: The method's name, or ``torchjd:<Class>`` for a class of TorchJD.
         num_tasks: Number of tasks T.
         seed: Seeds what the method draws; see :mod:`tasktrace.seeding`.
         options: Its options.
@@ -172,6 +194,10 @@ def build(name: str, num_tasks: int, seed: int = 0, **options: Any) -> Method:
     given = check_options(declaration("method", name).options, options, f"method {name}")
     if num_tasks < 1:
         raise ConfigError(f"method {name}: num_tasks must be at least 1, found {num_tasks}")
+    if name.startswith(PREFIX):
+        bridge = importlib.import_module("tasktrace.methods.torchjd_bridge")
+        wrapped: Method = bridge.wrap(name, num_tasks, build_options(declaration("method", name).options, given))
+        return wrapped
     module = importlib.import_module(f"tasktrace.methods.{name}")
     method: Method = module.Method(num_tasks, build_options(module.Options, given), seed)
     return method

@@ -17,23 +17,35 @@ class DeviceData:
         prepared: The setting's prepared data.
         tasks: The tasks of the run.
         device: Where training happens.
+        shared: Whether the tasks share their inputs.
 
     Attributes:
+        shared: The same.
         inputs: Stored pixels, uint8, shape (N, C, H, W).
         rows: By task and split, rows of ``inputs``, int64, shape (n,).
         targets: By task and split, shape (n,).
     """
 
-    def __init__(self, prepared: Prepared, tasks: list[str], device: torch.device) -> None:
+    def __init__(self, prepared: Prepared, tasks: list[str], device: torch.device, shared: bool = False) -> None:
         def load(name: str) -> Tensor:
             return torch.from_numpy(prepared.tensors[name]).to(device)
 
         self.inputs = load("inputs")
         self.rows = {(task, split): load(f"{task}/{split}/index") for task in tasks for split in SPLITS}
         self.targets = {(task, split): load(f"{task}/{split}/target") for task in tasks for split in SPLITS}
+        self.shared = shared
+        self._tasks = tasks
         shape = (1, -1) + (1,) * (self.inputs.ndim - 2)
         self._mean = torch.tensor(prepared.mean, device=device).view(shape)
         self._scale = torch.tensor(prepared.std, device=device).reciprocal().view(shape)
+
+    def orders(self, batch_size: int, seed: int) -> dict[str, "Order"]:
+        """The order of each task's batches; one and the same for all where they share their inputs."""
+        names = ["every task"] * len(self._tasks) if self.shared else self._tasks
+        return {
+            task: Order(name, len(self.rows[task, "train"]), batch_size, seed)
+            for task, name in zip(self._tasks, names, strict=True)
+        }
 
     def normalised(self, rows: Tensor) -> Tensor:
         """The inputs of ``rows`` (n,) with zero mean and unit variance per channel, float32, (n, C, H, W)."""
@@ -81,15 +93,21 @@ class EpochBatches:
     """The batches of one epoch for all tasks of a run, gathered once.
 
     Attributes:
-        rows: Rows of the inputs, the tasks' batches side by side, shape (steps, T * batch size).
+        rows: Rows of the inputs: (steps, batch size) if the tasks share them, else the tasks' batches side by side,
+            (steps, T * batch size).
         targets: Targets of each task, shapes (steps, batch size).
     """
 
     def __init__(self, data: DeviceData, orders: dict[str, Order], epoch: int, steps: int) -> None:
         device = data.inputs.device
         positions = {task: order.batches(epoch * steps, steps).to(device) for task, order in orders.items()}
-        self.rows = torch.cat([data.rows[task, "train"][own] for task, own in positions.items()], dim=1)
+        rows = [data.rows[task, "train"][own] for task, own in positions.items()]
+        self.rows = rows[0] if data.shared else torch.cat(rows, dim=1)
         self.targets = [data.targets[task, "train"][own] for task, own in positions.items()]
+
+    def step(self, number: int) -> tuple[Tensor, list[Tensor]]:
+        """Rows of the inputs and targets of each task of one step."""
+        return self.rows[number], [own[number] for own in self.targets]
 
 
 def steps_per_epoch(prepared: Prepared, batch_size: int) -> int:

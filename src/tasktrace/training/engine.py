@@ -3,18 +3,19 @@
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tasktrace.config.declarations import declaration
 from tasktrace.config.study import component_options
-from tasktrace.methods import LossWeighting, build
+from tasktrace.methods import Method, build
 from tasktrace.models import build_model
 from tasktrace.seeding import derive_seed
 from tasktrace.settings.prepared import Prepared
 from tasktrace.tasks import Task
-from tasktrace.training.data import DeviceData, EpochBatches, Order, steps_per_epoch
+from tasktrace.training.data import DeviceData, EpochBatches, steps_per_epoch
 from tasktrace.training.objectives import LOSSES
 from tasktrace.training.optimizers import build_optimizer
+from tasktrace.training.updates import Batch, Parts, Update, build_update
 
 
 class Engine:
@@ -34,27 +35,18 @@ class Engine:
 
     def __init__(self, spec: dict[str, Any], prepared: Prepared, device: torch.device) -> None:
         point, seed = spec["point"], spec["seed"]
-        declared = declaration("setting", spec["data"]["name"]).tasks
-        self.tasks: list[Task] = [declared[name] for name in spec["tasks"]]
+        declared = declaration("setting", spec["data"]["name"])
+        self.tasks: list[Task] = [declared.tasks[name] for name in spec["tasks"]]
         self.device = device
-        self.data = DeviceData(prepared, spec["tasks"], device)
+        self.data = DeviceData(prepared, spec["tasks"], device, declared.shared_inputs)
         self.steps = steps_per_epoch(prepared, point["batch_size"])
         # Pooling and convolutions of small images run twice as fast on a CPU with the channels last.
         model = build_model(spec["model"], self.tasks, seed)
         self.model = model.to(device).to(memory_format=torch.channels_last)
-        self.method = _build_method(spec["method"], len(self.tasks), seed)
-        self.optimizer = build_optimizer(spec["optimizer"], self.model.parameters(), point["learning_rate"])
+        self.method = _build_method(spec["method"], len(self.tasks), seed).to(device)
+        self.update = self._build_update(spec)
         self.losses = torch.full((self.steps, len(self.tasks)), torch.nan, device=device)
-        self._batch_size = point["batch_size"]
-        self._orders = {
-            task.name: Order(task.name, len(self.data.rows[task.name, "train"]), self._batch_size, seed)
-            for task in self.tasks
-        }
-        self._ones = torch.ones(len(self.tasks), device=device)
-        self._objectives = [LOSSES[task.loss] for task in self.tasks]
-        self._heads = [self.model.heads[task.name] for task in self.tasks]
-        # Without batch statistics the tasks' own batches can share one pass through the encoder.
-        self._one_pass = not self.model.uses_batch_statistics
+        self._orders = self.data.orders(point["batch_size"], seed)
         # Layers that draw (dropout) can only read torch's global generator; its state is part of the resume state.
         torch.manual_seed(derive_seed(seed, "layers"))
 
@@ -68,32 +60,35 @@ class Engine:
 
         Shared parameters move along the method's combination of the task gradients, each head along its own task's
         plain gradient. The losses stay on the device.
-        """
-        features = self._features(self.data.normalised(self._batches.rows[step]))
-        parts = zip(self._objectives, self._heads, features, self._batches.targets, strict=True)
-        self.optimizer.zero_grad()
-        losses = torch.stack([objective(head(own), targets[step]) for objective, head, own, targets in parts])
-        self.losses[step] = losses.detach()
-        weights = self.method.weights(losses.detach())
-        if weights is not None:
-            for own, weight in zip(features, weights, strict=True):
-                own.register_hook(weight.mul)
-        losses.backward(self._ones)
-        self.optimizer.step()
 
-    def _features(self, inputs: Tensor) -> list[Tensor]:
-        """Features of every task's batch, each (batch size, D)."""
-        if self._one_pass:
-            features: Tensor = self.model.encoder(inputs)
-            return list(features.split(self._batch_size))
-        return [self.model.encoder(own) for own in inputs.split(self._batch_size)]
+        Raises:
+            NonFiniteError: The method needs a loss or gradient that is not finite.
+        """
+        rows, targets = self._batches.step(step)
+        batch = Batch(self.data.normalised(rows), targets, self.data.shared)
+        self.losses[step] = self.update.step(batch)
+        if self.method.needs_losses_after_step:
+            with torch.no_grad():
+                parts = self.update.parts
+                self.method.after_step(parts.losses(parts.features(batch), batch.targets))
+
+    def _build_update(self, spec: dict[str, Any]) -> Update:
+        rate: float = spec["point"]["learning_rate"]
+        heads = [self.model.heads[task.name] for task in self.tasks]
+        parts = Parts(self.model, heads, [LOSSES[task.loss] for task in self.tasks])
+
+        def make(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+            return build_optimizer(spec["optimizer"], parameters, rate)
+
+        return build_update(parts, self.method, make, rate, spec.get("jacobian", "full"))
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything that later steps depend on, as flat tensors; the data order follows from the spec."""
         state = {f"model/{name}": value for name, value in self.model.state_dict().items()}
-        for index, entry in self.optimizer.state_dict()["state"].items():
-            moments = {key: value for key, value in entry.items() if value is not None}
-            state.update({f"optimizer/{index}/{key}": value for key, value in moments.items()})
+        for number, optimizer in enumerate(self.update.optimizers):
+            for index, entry in optimizer.state_dict()["state"].items():
+                moments = {key: value for key, value in entry.items() if value is not None}
+                state.update({f"optimizer{number}/{index}/{key}": value for key, value in moments.items()})
         state.update({f"method/{name}": value for name, value in self.method.state_dict().items()})
         state["generator/cpu"] = torch.get_rng_state()
         if self.device.type == "cuda":
@@ -104,18 +99,23 @@ class Engine:
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Continue from what :meth:`state_dict` gave."""
         self.model.load_state_dict(_below("model/", state))
-        groups = self.optimizer.state_dict()["param_groups"]
-        parameters = list(self.model.parameters())
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, value in _below("optimizer/", state).items():
-            index, _, key = name.partition("/")
-            moments.setdefault(int(index), {})[key] = _laid_out_like(parameters[int(index)], value)
-        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        for number, optimizer in enumerate(self.update.optimizers):
+            _load_moments(optimizer, _below(f"optimizer{number}/", state))
         self.method.load_state_dict(_below("method/", state))
         torch.set_rng_state(state["generator/cpu"])
         if self.device.type == "cuda":
             torch.cuda.set_rng_state(state["generator/cuda"], self.device)
         self.losses.copy_(state["losses"])
+
+
+def _load_moments(optimizer: torch.optim.Optimizer, state: dict[str, Tensor]) -> None:
+    groups = optimizer.state_dict()["param_groups"]
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, value in state.items():
+        index, _, key = name.partition("/")
+        moments.setdefault(int(index), {})[key] = _laid_out_like(parameters[int(index)], value)
+    optimizer.load_state_dict({"state": moments, "param_groups": groups})
 
 
 def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
@@ -127,7 +127,7 @@ def _below(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
-def _build_method(spec: dict[str, Any] | None, num_tasks: int, seed: int) -> LossWeighting:
+def _build_method(spec: dict[str, Any] | None, num_tasks: int, seed: int) -> Method:
     """The spec's method; a task alone has nothing to combine."""
     if spec is None:
         return build("umtg", num_tasks, seed)

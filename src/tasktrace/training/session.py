@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 
-from tasktrace.errors import BusyError, DamagedFileError
+from tasktrace.errors import BusyError, DamagedFileError, TasktraceError
 from tasktrace.files import atomic_path, digest, discard_temporaries, file_digest, write_json
+from tasktrace.methods import NonFiniteError
 from tasktrace.provenance import machine
 from tasktrace.settings.prepared import read_prepared
 from tasktrace.training.checkpoints import EpochFiles, verify
@@ -124,7 +125,13 @@ class Session:
         with self._timed("train"):
             engine.begin_epoch(progress.epoch)
             for step in range(progress.step, engine.steps):
-                engine.step(step)
+                try:
+                    engine.step(step)
+                except NonFiniteError as error:
+                    return self._where(step, error.task)
+                except ArithmeticError as error:
+                    place = f"epoch {progress.epoch + 1}, step {step + 1}"
+                    raise TasktraceError(f"{self._job.path}: no update at {place}: {error}") from error
                 progress.step = step + 1
                 if time.monotonic() - self._last_save > 60 * self._job.save_minutes:
                     self._save()

@@ -1,0 +1,23 @@
+"""What methods draw: from generators of their own, on the CPU, so that numbers do not depend on the device."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tasktrace.seeding import derive_seed
+
+
+def method_generator(seed: int, name: str) -> torch.Generator:
+    """The generator of the method ``name`` in the run of that seed; torch's, because its state is a tensor."""
+    return torch.Generator().manual_seed(derive_seed(seed, "method", name))
+
+
+def other_tasks(num_tasks: int, generator: torch.Generator) -> NDArray[np.int64]:
+    """For each task all the others in an order of its own, every order equally likely.
+
+    Returns:
+        Shape (T, T - 1): row t holds the tasks other than t.
+    """
+    keys = torch.rand(num_tasks, num_tasks, dtype=torch.float64, generator=generator).numpy()
+    np.fill_diagonal(keys, 2.0)  # above every key, so that each task sorts behind its others
+    return keys.argsort(axis=1)[:, :-1]

@@ -1,0 +1,111 @@
+"""Gradient methods: the gradient of every task on its own, then their combination as one matrix-vector product."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from tasktrace.methods import Method
+from tasktrace.training.updates.base import Batch, Parts, Update, heads_first
+
+
+class FlatRows:
+    """A matrix whose rows are gradients of a list of parameters, with every parameter's part as a view of its shape.
+
+    A part lies in memory as its parameter does, channels last included, so filling it is a plain copy and an optimizer
+    that walks both by memory finds the same coordinate.
+
+    Args:
+        parameters: The parameters, P numbers in all.
+        rows: Number of rows.
+
+    Attributes:
+        matrix: Shape (rows, P).
+    """
+
+    def __init__(self, parameters: Sequence[Tensor], rows: int) -> None:
+        sizes = [parameter.numel() for parameter in parameters]
+        like = parameters[0]
+        self.matrix = torch.zeros(rows, sum(sizes), dtype=like.dtype, device=like.device)
+        self.views = [
+            [_shaped(part, parameter) for part, parameter in zip(row.split(sizes), parameters, strict=True)]
+            for row in self.matrix
+        ]
+
+    def fill(self, row: int, gradients: Sequence[Tensor]) -> None:
+        """Copy the gradients of all parameters into a row."""
+        torch._foreach_copy_(self.views[row], list(gradients))
+
+
+class TaskGradients(Update):
+    """The update of any :class:`Method` from the whole Jacobian of the shared parameters.
+
+    Shared inputs take one forward pass, one backward pass per head, and one per task from the features down; own inputs
+    one forward and one backward pass over each task's batch. No pass is repeated for the combination.
+
+    Args:
+        parts: The model.
+        optimizers: What moves the parameters.
+        method: Combines the Jacobian.
+        batched: Send all tasks of a shared batch down the encoder in one vectorised pass, which suits a device that
+            waits for launches more than for arithmetic.
+    """
+
+    def __init__(
+        self, parts: Parts, optimizers: list[torch.optim.Optimizer], method: Method, batched: bool = False
+    ) -> None:
+        super().__init__(parts, optimizers)
+        self._method, self._batched = method, batched
+        self._parameters = parts.shared
+        self._jacobian = FlatRows(self._parameters, len(parts.heads))
+        self._combined = FlatRows(self._parameters, 1)
+        method.last_layer = slice(self._jacobian.matrix.shape[1] - parts.last_layer_size, None)
+
+    def gradients(self, batch: Batch) -> Tensor:
+        """Fill the Jacobian, combine it, and leave the result in the shared parameters."""
+        losses = self._from_shared(batch) if batch.shared else self._from_own(batch)
+        combined = self._method.combine(self._jacobian.matrix, losses)
+        self._combined.matrix[0].copy_(combined)
+        for parameter, gradient in zip(self._parameters, self._combined.views[0], strict=True):
+            parameter.grad = gradient
+        return losses
+
+    def _from_shared(self, batch: Batch) -> Tensor:
+        features: Tensor = self.parts.model.encoder(batch.inputs)
+        losses, cotangents = heads_first(self.parts, batch, [features] * len(self.parts.heads))
+        if self._batched:
+            stacked = torch.stack(cotangents)
+            rows = torch.autograd.grad(features, self._parameters, stacked, is_grads_batched=True)
+            for task in range(len(cotangents)):
+                self._jacobian.fill(task, [row[task] for row in rows])
+            return losses
+        last = len(cotangents) - 1
+        for task, cotangent in enumerate(cotangents):
+            self._jacobian.fill(task, self._pulled_back(features, cotangent, retain=task < last))
+        return losses
+
+    def _pulled_back(self, features: Tensor, cotangent: Tensor, retain: bool) -> tuple[Tensor, ...]:
+        return torch.autograd.grad(features, self._parameters, cotangent, retain_graph=retain)
+
+    def _from_own(self, batch: Batch) -> Tensor:
+        losses = []
+        parts = zip(self.parts.objectives, self.parts.heads, batch.own(), batch.targets, strict=True)
+        for task, (objective, head, inputs, targets) in enumerate(parts):
+            loss = objective(head(self.parts.model.encoder(inputs)), targets)
+            own = list(head.parameters())
+            gradients = torch.autograd.grad(loss, [*self._parameters, *own])
+            self._jacobian.fill(task, gradients[: len(self._parameters)])
+            for parameter, gradient in zip(own, gradients[len(self._parameters) :], strict=True):
+                parameter.grad = gradient
+            losses.append(loss.detach())
+        return torch.stack(losses)
+
+
+def jacobian_bytes(num_tasks: int, num_shared: int) -> int:
+    """Memory of the float32 Jacobian of T tasks and P shared parameters: T x P x 4 bytes."""
+    return num_tasks * num_shared * 4
+
+
+def _shaped(part: Tensor, parameter: Tensor) -> Tensor:
+    """A flat part seen with the shape and the strides of its parameter."""
+    return part.as_strided(parameter.shape, parameter.stride(), part.storage_offset())

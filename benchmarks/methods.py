@@ -14,13 +14,14 @@ import dataclasses
 import functools
 import itertools
 import json
+import warnings
 from collections.abc import Callable, Iterable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torchjd
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
@@ -110,7 +111,7 @@ def main() -> None:
     for what in left_out:
         print(f"left out: {what}")
     if given.json:
-        versions = {"torch": torch.__version__, "torchjd": torchjd.__version__}
+        versions = {"torch": torch.__version__, "torchjd": version("torchjd")}
         content = {**versions, **dataclasses.asdict(sizes), "left_out": left_out, "lines": list(map(as_json, lines))}
         given.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
@@ -344,6 +345,7 @@ LENGTH = 2
 def solver_lines(sizes: Sizes) -> list[Line]:
     """Milliseconds a call, and over TorchJD's own weighting, on inner products of normal gradients."""
     device = configure("cpu", threads=1)
+    warnings.filterwarnings("ignore", module="torchjd")
     rng = np.random.default_rng(SEED)
     title = "5. solvers, cpu"
     lines: list[Line] = []

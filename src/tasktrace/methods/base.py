@@ -12,7 +12,9 @@ from tasktrace.config.options import build_options, check_options
 from tasktrace.config.torchjd_classes import PREFIX
 from tasktrace.errors import ConfigError
 
-_COLUMNS = 1 << 20
+_COLUMNS = {"cpu": 1 << 14}
+"""Columns that are widened to float64 at once: on a CPU what stays in its cache."""
+_MOST_COLUMNS = 1 << 20
 
 
 class NonFiniteError(ArithmeticError):
@@ -57,7 +59,7 @@ class Method(ABC):
             losses: Losses of the tasks, shape (T,).
 
         Returns:
-            Shape (P,).
+            Shape (P,), a new tensor: training makes its parts the parameters' gradients.
 
         Raises:
             NonFiniteError: A loss or gradient that the method needs is NaN or infinite.
@@ -158,9 +160,9 @@ def gramian(jacobian: Tensor) -> Tensor:
         Shape (T, T), float64, on the CPU; the only copy from a device that a solver on the CPU needs.
     """
     total = torch.zeros(len(jacobian), len(jacobian), dtype=torch.float64, device=jacobian.device)
-    for columns in jacobian.split(_COLUMNS, dim=1):
+    for columns in jacobian.split(_COLUMNS.get(jacobian.device.type, _MOST_COLUMNS), dim=1):
         wide = columns.double()
-        total += wide @ wide.T
+        total.addmm_(wide, wide.T)
     return total.cpu()
 
 

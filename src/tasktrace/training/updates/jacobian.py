@@ -58,16 +58,15 @@ class TaskGradients(Update):
         self._method, self._batched = method, batched
         self._parameters = parts.shared
         self._jacobian = FlatRows(self._parameters, len(parts.heads))
-        self._combined = FlatRows(self._parameters, 1)
+        self._sizes = [parameter.numel() for parameter in self._parameters]
         method.last_layer = slice(self._jacobian.matrix.shape[1] - parts.last_layer_size, None)
 
     def gradients(self, batch: Batch) -> Tensor:
         """Fill the Jacobian, combine it, and leave the result in the shared parameters."""
         losses = self._from_shared(batch) if batch.shared else self._from_own(batch)
         combined = self._method.combine(self._jacobian.matrix, losses)
-        self._combined.matrix[0].copy_(combined)
-        for parameter, gradient in zip(self._parameters, self._combined.views[0], strict=True):
-            parameter.grad = gradient
+        for parameter, part in zip(self._parameters, combined.split(self._sizes), strict=True):
+            parameter.grad = _shaped(part, parameter)
         return losses
 
     def _from_shared(self, batch: Batch) -> Tensor:

@@ -80,6 +80,11 @@ def _check_setting(console: Console, study: Study, name: str) -> list[str]:
 
 def _check_disk(console: Console, study: Study) -> list[str]:
     needed = sum(_checkpoint_bytes(study, name) for name in study.settings)
+    largest = max((_jacobian_bytes(study, name), name) for name in study.settings)
+    console.print(
+        f"[bold]memory[/bold]    {largest[0] / 1e6:.1f} MB for the largest Jacobian ({largest[1]}); "
+        "training: {jacobian: chunked} does without it"
+    )
     free = shutil.disk_usage(study.root).free
     console.print(
         f"[bold]disk[/bold]      {free / 1e9:.1f} GB free; all checkpoints of the study take {needed / 1e9:.1f} GB"
@@ -87,6 +92,16 @@ def _check_disk(console: Console, study: Study) -> list[str]:
     return (
         [f"not enough disk: {needed / 1e9:.1f} GB for checkpoints, {free / 1e9:.1f} GB free"] if needed > free else []
     )
+
+
+def _jacobian_bytes(study: Study, name: str) -> int:
+    """Memory of the Jacobian of a setting's largest group, for methods that need every task's gradient."""
+    from tasktrace.models import build_model
+    from tasktrace.training.updates.jacobian import jacobian_bytes
+
+    run = max((run for run in study.runs.values() if run.arm.setting == name), key=lambda run: len(run.arm.tasks))
+    encoder = build_model(study.run_spec(run)["model"], [], 0).encoder
+    return jacobian_bytes(len(run.arm.tasks), sum(parameter.numel() for parameter in encoder.parameters()))
 
 
 def _checkpoint_bytes(study: Study, name: str) -> int:

@@ -315,3 +315,23 @@ def test_every_method_trains_resumes_exactly_and_follows_its_seed(
     other = make_job({**spec, "seed": 1}, root=tmp_path / "other")
     run(other)
     assert results(other) != results(whole)
+
+
+def test_adam_moves_a_head_the_same_whatever_the_scale_of_its_loss():
+    """Study B, appendix A1: both moments of a head scale with its loss, and so its step does not (but for eps)."""
+
+    def adam(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+        return torch.optim.Adam(parameters, lr=RATE, eps=1e-12)
+
+    def moved(factor: float) -> list[torch.Tensor]:
+        model = small_model()
+        parts = parts_of(model)
+        objectives = [
+            lambda outputs, targets: factor * functional.cross_entropy(outputs, targets),
+            *parts.objectives[1:],
+        ]
+        update = build_update(Parts(model, parts.heads, objectives), build("umtg", TASKS), adam, RATE)
+        update.step(batches(shared=True)[0])
+        return [parameter.detach() for parameter in model.heads.parameters()]
+
+    torch.testing.assert_close(moved(10.0), moved(1.0), rtol=1e-7, atol=1e-9)

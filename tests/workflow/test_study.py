@@ -84,6 +84,7 @@ def test_check_says_what_is_there_and_what_is_missing(finished):
     output = finished.snakemake("--cores", "1", "check").stdout
     assert "digits: prepared in data/prepared/digits.safetensors" in output
     assert "4 of 4 raw files missing" in output
+    assert "MB for the largest Jacobian" in output
     assert "data/raw/fashion/FashionMNIST/raw/train-images-idx3-ubyte.gz" in output
     assert "MD5 8d4fb7e6c68d591d4c3dfef9ec88bf0d" in output
 

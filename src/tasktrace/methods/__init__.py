@@ -10,8 +10,8 @@ from tasktrace.methods.base import (
     LossWeighting,
     Method,
     NonFiniteError,
-    build,
     gramian,
 )
+from tasktrace.methods.building import build
 
 __all__ = ["FeatureWeighting", "GramianWeighting", "LossWeighting", "Method", "NonFiniteError", "build", "gramian"]

@@ -1,16 +1,9 @@
 """What every method offers."""
 
-import importlib
 from abc import ABC, abstractmethod
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-
-from tasktrace.config.declarations import declaration
-from tasktrace.config.options import build_options, check_options
-from tasktrace.config.torchjd_classes import PREFIX
-from tasktrace.errors import ConfigError
 
 _COLUMNS = {"cpu": 1 << 14}
 """Columns that are widened to float64 at once: on a CPU what stays in its cache."""
@@ -179,27 +172,3 @@ def check_finite(gramian: Tensor, losses: Tensor | None = None) -> None:
         bad = ~torch.isfinite(losses)
         if bad.any():
             raise NonFiniteError(int(bad.int().argmax()), "loss")
-
-
-def build(name: str, num_tasks: int, seed: int = 0, **options: Any) -> Method:
-    """The method ``name`` for ``num_tasks`` tasks.
-
-    Args:
-        name: The method's name, or ``torchjd:<Class>`` for a class of TorchJD.
-        num_tasks: Number of tasks T.
-        seed: Seeds what the method draws; see :mod:`tasktrace.seeding`.
-        options: Its options.
-
-    Raises:
-        ConfigError: An unknown method or option, or a value of a wrong type.
-    """
-    given = check_options(declaration("method", name).options, options, f"method {name}")
-    if num_tasks < 1:
-        raise ConfigError(f"method {name}: num_tasks must be at least 1, found {num_tasks}")
-    if name.startswith(PREFIX):
-        bridge = importlib.import_module("tasktrace.methods.torchjd_bridge")
-        wrapped: Method = bridge.wrap(name, num_tasks, build_options(declaration("method", name).options, given))
-        return wrapped
-    module = importlib.import_module(f"tasktrace.methods.{name}")
-    method: Method = module.Method(num_tasks, build_options(module.Options, given), seed)
-    return method

@@ -1,0 +1,34 @@
+"""A method from its name and options."""
+
+import importlib
+from typing import Any
+
+from tasktrace.config.declarations import declaration
+from tasktrace.config.options import build_options, check_options
+from tasktrace.config.torchjd_classes import PREFIX
+from tasktrace.errors import ConfigError
+from tasktrace.methods.base import Method
+
+
+def build(name: str, num_tasks: int, seed: int = 0, **options: Any) -> Method:
+    """The method ``name`` for ``num_tasks`` tasks.
+
+    Args:
+        name: The method's name, or ``torchjd:<Class>`` for a class of TorchJD.
+        num_tasks: Number of tasks T.
+        seed: Seeds what the method draws; see :mod:`tasktrace.seeding`.
+        options: Its options.
+
+    Raises:
+        ConfigError: An unknown method or option, or a value of a wrong type.
+    """
+    given = check_options(declaration("method", name).options, options, f"method {name}")
+    if num_tasks < 1:
+        raise ConfigError(f"method {name}: num_tasks must be at least 1, found {num_tasks}")
+    if name.startswith(PREFIX):
+        bridge = importlib.import_module("tasktrace.methods.torchjd_bridge")
+        wrapped: Method = bridge.wrap(name, num_tasks, build_options(declaration("method", name).options, given))
+        return wrapped
+    module = importlib.import_module(f"tasktrace.methods.{name}")
+    method: Method = module.Method(num_tasks, build_options(module.Options, given), seed)
+    return method

@@ -59,8 +59,8 @@ def _check_setting(console: Console, study: Study, name: str) -> list[str]:
             state = f"prepared in {prepared}"
         elif absent:
             state = (
-                f"{len(absent)} of {len(sources)} raw files missing; `snakemake {prepared}` downloads them, or put "
-                f"them here yourself:\n{how_to_fetch(absent)}"
+                f"{len(absent)} of {len(sources)} raw files missing; `snakemake --cores 1 {prepared}` downloads them, "
+                f"or put them here yourself:\n{how_to_fetch(absent)}"
             )
         else:
             verify(sources)

@@ -1,4 +1,4 @@
-"""`tasktrace <verb>`: what every rule of the workflow calls, and a person can too.
+"""Train tasks alone and together, and analyse and draw their trajectories; every rule of the workflow is a verb.
 
 A verb imports what it needs when it runs: a figure should start in a second, without torch.
 """
@@ -10,8 +10,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tasktrace.config import Study
-from tasktrace.config.study import resolved
+from tasktrace import __version__
+from tasktrace.config import Run, Study
+from tasktrace.config.study import identity, resolved, run_path
 from tasktrace.errors import TasktraceError
 
 
@@ -29,15 +30,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _prepare(given: argparse.Namespace) -> None:
     from tasktrace.settings.preparation import prepare
 
-    spec = given.spec or _study().data_spec(given.setting)
+    spec = _study().data_spec(given.setting) if given.spec is None else given.spec
     prepare(spec, given.raw or Path("data/raw") / given.setting, given.out or _prepared_path(given.setting))
 
 
 def _train(given: argparse.Namespace) -> None:
     from tasktrace.training.session import Job, run
 
-    path = given.run.rstrip("/").removeprefix("results/runs/")
-    spec = given.spec or _study().run_spec(_study().find_run(path))
+    path = run_path(given.run)
+    spec = _study().run_spec(_study().find_run(path)) if given.spec is None else given.spec
     arm = path.rsplit("/", 2)[0]
     spec = resolved(spec, given.selection or Path("results/selected") / f"{arm}.json")
     prepared = given.data or _prepared_path(spec["setting"])
@@ -47,21 +48,30 @@ def _train(given: argparse.Namespace) -> None:
 def _select(given: argparse.Namespace) -> None:
     from tasktrace.analysis.selection import select
 
-    select(
-        given.arm, given.runs or _sweep_folders(given.arm), given.out or Path("results/selected") / f"{given.arm}.json"
-    )
+    folders, identities = given.runs, given.identities
+    if folders is None:
+        study = _study()
+        folders, identities = _expected(study, study.sweep_runs(study.find_arm(given.arm)))
+    select(given.arm, folders, given.out or Path("results/selected") / f"{given.arm}.json", identities)
 
 
 def _analyse(given: argparse.Namespace) -> None:
     from tasktrace.analysis.tables import analyse
 
-    options = given.options or _study().config["analysis"]
-    analyse(given.setting, given.runs or _selected_folders(given.setting), options, given.out or _tables(given.setting))
+    folders, identities = given.runs, given.identities
+    if folders is None:
+        study = _study()
+        runs = [run for arm in study.arms(given.setting) for run in study.selected_runs(arm)]
+        folders, identities = _expected(study, runs)
+    options = _study().config["analysis"] if given.options is None else given.options
+    analyse(given.setting, folders, options, given.out or _tables(given.setting), identities)
 
 
 def _figure(given: argparse.Namespace) -> None:
     module = importlib.import_module(f"tasktrace.figures.{given.figure}")
-    options = given.options or getattr(_study(), f"figure_{given.figure}")(given.setting)
+    options = given.options
+    if options is None:
+        options = getattr(_study(), f"figure_{given.figure}")(given.setting)
     out = given.out or Path("results/figures") / given.setting / f"fig_{given.figure}.png"
     module.draw(given.tables or _tables(given.setting), options, out)
 
@@ -84,19 +94,20 @@ def _tables(setting: str) -> Path:
     return Path("results/tables") / setting
 
 
-def _selected_folders(setting: str) -> list[Path]:
-    study = _study()
-    runs = [run for arm in study.arms(setting) for run in study.selected_runs(arm)]
-    return [Path("results/runs") / run.path for run in runs]
-
-
-def _sweep_folders(arm: str) -> list[Path]:
-    study = _study()
-    return [Path("results/runs") / run.path for run in study.sweep_runs(study.find_arm(arm))]
+def _expected(study: Study, runs: list[Run]) -> tuple[list[Path], list[str]]:
+    """Where the runs are, and what they have to have been trained with."""
+    return [Path("results/runs") / run.path for run in runs], [identity(study.run_spec(run)) for run in runs]
 
 
 def _prepared_path(setting: str) -> Path:
     return Path("data/prepared") / f"{setting}.safetensors"
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, found {text}")
+    return number
 
 
 def _study() -> Study:
@@ -105,6 +116,7 @@ def _study() -> Study:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tasktrace", description=__doc__.partition("\n")[0])
+    parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
 
     prepare = verbs.add_parser("prepare", help="make a setting's prepared data from its raw files")
@@ -120,19 +132,21 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--data", type=Path, help="the prepared data")
     train.add_argument("--selection", type=Path, help="selection file of a run at the selected point")
     train.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    train.add_argument("--threads", type=int, default=1, help="threads on a CPU (default: 1)")
+    train.add_argument("--threads", type=_positive, default=1, help="threads on a CPU (default: 1)")
     train.add_argument("--save-minutes", type=float, default=5.0, help="time between resume states (default: 5)")
     train.set_defaults(verb=_train)
 
     select = verbs.add_parser("select", help="choose an arm's learning rate and batch size by validation")
     select.add_argument("arm", help="SETTING/GROUP/[METHOD/]OPTIMIZER")
     select.add_argument("--runs", type=Path, nargs="+", help="folders of the sweep's runs (default: from config/)")
+    select.add_argument("--identities", nargs="+", help="what the runs have to have been trained with")
     select.add_argument("--out", type=Path, help="default: results/selected/ARM.json")
     select.set_defaults(verb=_select)
 
     analyse = verbs.add_parser("analyse", help="make a setting's tables from its finished runs")
     analyse.add_argument("setting")
     analyse.add_argument("--runs", type=Path, nargs="+", help="folders of runs (default: from config/)")
+    analyse.add_argument("--identities", nargs="+", help="what the runs have to have been trained with")
     analyse.add_argument("--options", type=json.loads, help="band, best_checkpoints, grid_points as JSON")
     analyse.add_argument("--out", type=Path, help="folder of the tables (default: results/tables/SETTING)")
     analyse.set_defaults(verb=_analyse)

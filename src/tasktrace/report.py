@@ -6,20 +6,21 @@ from pathlib import Path
 
 import pandas as pd
 
+from tasktrace.analysis.tables import table
 from tasktrace.files import write_text
 
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 75em; padding: 0 1em; color: #222; }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 110em; padding: 0 1em; color: #222; }
 h1 { font-size: 1.5em; } h2 { font-size: 1.15em; margin-top: 2em; } p { max-width: 55em; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 0.85em; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.3em 0.7em; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }
+th, td { padding: 0.3em 0.7em; border-bottom: 1px solid #ddd; text-align: left; white-space: nowrap; }
 th { background: #f3f5f7; }
 """
 
 _TRANSFER = """G is the mean test metric over the epochs of best validation metric; delta is G together less G alone,
-mean over seeds, in the metric's units; significant where the intervals of mean and standard deviations do not
-overlap."""
+mean over seeds, in the metric's units (a fraction for accuracy); significant where the intervals of mean and so many
+standard deviations as the study's band do not overlap."""
 
 _SEPARATION = """Both curves as a function of the full training loss. first_loss: the highest loss at which the bands
 over seeds do not overlap; lasting_loss: the loss from which they stay apart to final_loss, the lowest that all seeds
@@ -41,10 +42,10 @@ def write_report(setting: str, tables: Path, selected: list[Path], out: Path) ->
         out: The page.
     """
     sections = [
-        _section("Transfer", _TRANSFER, pd.read_csv(tables / "transfer.csv")),
-        _section("Separation at equal training loss", _SEPARATION, pd.read_csv(tables / "separation.csv")),
+        _section("Transfer", _TRANSFER, pd.read_csv(table(tables, "transfer.csv"))),
+        _section("Separation at equal training loss", _SEPARATION, pd.read_csv(table(tables, "separation.csv"))),
         _section("Selected points", _SELECTED, _selections(selected)),
-        _section("Runs", _RUNS, pd.read_csv(tables / "runs.csv")),
+        _section("Runs", _RUNS, pd.read_csv(table(tables, "runs.csv"))),
     ]
     title = f"tasktrace: {html.escape(setting)}"
     write_text(
@@ -54,8 +55,8 @@ def write_report(setting: str, tables: Path, selected: list[Path], out: Path) ->
     )
 
 
-def _section(title: str, text: str, table: pd.DataFrame) -> str:
-    body = table.to_html(index=False, border=0, na_rep="–", float_format="{:.4g}".format)
+def _section(title: str, text: str, content: pd.DataFrame) -> str:
+    body = content.to_html(index=False, border=0, na_rep="–", float_format="{:.4g}".format, justify="left")
     return f'<h2>{title}</h2>\n<p>{text}</p>\n<div class="scroll">{body}</div>\n'
 
 

@@ -43,7 +43,7 @@ def test_a_sweep_that_diverged_everywhere_is_an_error_with_a_remedy(make_run, tm
 
 
 def test_a_missing_run_is_named_with_its_command(tmp_path):
-    with pytest.raises(DataError, match="no finished run here; run `snakemake"):
+    with pytest.raises(DataError, match="no finished run here; run `snakemake --cores 1"):
         select("digits/g/a", [tmp_path / "nothing"], tmp_path / "selected.json")
 
 

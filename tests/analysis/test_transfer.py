@@ -25,7 +25,8 @@ def runs_of(make_run, alone: list[float], together: list[float]) -> list:
 
 
 def test_g_is_the_mean_test_metric_over_the_epochs_of_best_validation(make_run):
-    curve = {"train": [1.0] * 4, "validation": [0.1, 0.9, 0.5, 0.9], "test": [10.0, 20.0, 30.0, 40.0]}
+    # The first value is the initial model's, which is no finished epoch.
+    curve = {"train": [1.0] * 5, "validation": [1.0, 0.1, 0.9, 0.5, 0.9], "test": [99.0, 10.0, 20.0, 30.0, 40.0]}
     run = read_run(make_run("digits/stl.digits1/adam/selected/seed0", {"digits1": curve}))
     assert generalisation(run, run.tasks[0], 1) == 20.0
     assert generalisation(run, run.tasks[0], 2) == 30.0

@@ -475,7 +475,7 @@ def test_a_selected_run_takes_its_point_from_the_selection(study, tmp_path):
     selection = tmp_path / "selection.json"
     with pytest.raises(ConfigError) as caught:
         resolved(spec, selection)
-    assert str(caught.value) == f"{selection}: no selection for this run yet; run `snakemake {selection}`"
+    assert str(caught.value) == f"{selection}: no selection for this run yet; run `snakemake --cores 1 {selection}`"
     point = {"learning_rate": 0.005, "batch_size": 16}
     selection.write_text(json.dumps({"point": point, "value": 0.9}))
     assert resolved(spec, selection) == {**spec, "point": point}

@@ -117,7 +117,7 @@ def test_a_flipped_bit_in_any_byte_of_the_arrays_is_noticed(path, mask):
         with pytest.raises(DamagedFileError) as caught:
             read_prepared(path, SPEC)
         assert str(caught.value).startswith(f"{path}: damaged prepared data: its content has sha256 ")
-        assert str(caught.value).endswith(f"delete it and run `snakemake {path}`")
+        assert str(caught.value).endswith(f"delete it and run `snakemake --cores 1 {path}`")
 
 
 def test_a_flipped_bit_in_any_byte_of_the_header_is_noticed_or_harmless(path):
@@ -147,7 +147,7 @@ def test_a_truncated_file_is_noticed(path, kept):
     with pytest.raises(DamagedFileError) as caught:
         read_prepared(path, SPEC)
     assert str(caught.value).startswith(f"{path}: damaged prepared data (")
-    assert str(caught.value).endswith(f"delete it and run `snakemake {path}`")
+    assert str(caught.value).endswith(f"delete it and run `snakemake --cores 1 {path}`")
 
 
 def test_a_safetensors_file_of_someone_else_is_no_prepared_data(tmp_path):
@@ -166,7 +166,7 @@ def test_data_of_another_spec_are_refused_with_both_specs(path):
         read_prepared(path, other)
     assert str(caught.value) == (
         f"{path}: prepared from {canonical_json(SPEC)}, but the configuration asks for {canonical_json(other)}; "
-        f"run `snakemake {path}`"
+        f"run `snakemake --cores 1 {path}`"
     )
 
 
@@ -174,7 +174,7 @@ def test_absent_data_are_reported_with_the_command(tmp_path):
     path = tmp_path / "data" / "digits.safetensors"
     with pytest.raises(DataError) as caught:
         read_prepared(path, SPEC)
-    assert str(caught.value) == f"{path}: no prepared data; run `snakemake {path}`"
+    assert str(caught.value) == f"{path}: no prepared data; run `snakemake --cores 1 {path}`"
 
 
 def test_nothing_half_written_stays_when_writing_fails(tmp_path, path, monkeypatch):

@@ -46,6 +46,11 @@ class Project:
             raise AssertionError("\n".join([done.stdout, done.stderr, *logs]))
         return done
 
+    def tasktrace(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Type a verb."""
+        command = ["tasktrace", *arguments]
+        return subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True, text=True)
+
     def planned(self, *arguments: str) -> dict[str, int]:
         """Jobs per rule that a dry run announces."""
         output = self.snakemake("-n", *arguments).stdout

@@ -2,19 +2,23 @@
 
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import yaml
 
-GUIDE = (Path(__file__).resolve().parents[2] / "docs/extending.md").read_text()
+ROOT = Path(__file__).resolve().parents[2]
+GUIDE = (ROOT / "docs/extending.md").read_text()
 
 
 def test_a_method_is_one_file_and_one_block(finished):
     name = re.search(r"`src/tasktrace/methods/(\w+)\.py`:", GUIDE)[1]
     module, block = (re.search(rf"```{kind}\n(.*?)```", GUIDE, flags=re.DOTALL)[1] for kind in ("python", "yaml"))
     (finished.folder / f"src/tasktrace/methods/{name}.py").write_text(module)
-    finished.edit("config/config.yaml", lambda config: config.update(yaml.safe_load(block)))
+    finished.edit("config/config.yaml", lambda config: config["methods"].update(yaml.safe_load(block)["methods"]))
     finished.edit("config/settings/digits.yaml", lambda digits: digits.update(methods=["umtg", "tenth"]))
+    lint = ["ruff", "check", "--config", str(ROOT / "pyproject.toml"), f"src/tasktrace/methods/{name}.py"]
+    subprocess.run(lint, cwd=finished.folder, env=finished.environment, check=True)
     run = "results/runs/digits/mtl.with_digits2/tenth/adam/selected/seed0/run.json"
     assert finished.planned(run) == {"train": 2, "select": 1, "train_selected": 1}
     finished.snakemake("--cores", "2", run)

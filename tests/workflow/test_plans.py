@@ -108,6 +108,13 @@ def test_another_number_of_seeds_trains_the_new_seed_only(finished):
     assert finished.planned("fig_a1") == {"train_selected": 3, "analyse": 1, "figure_a1": 1, "fig_a1": 1}
 
 
+def test_a_key_that_stands_twice_stops_before_any_job(fresh):
+    fresh.append("config/config.yaml", "\nseeds: [0, 1]\n")
+    done = fresh.snakemake("-n", "demo", check=False)
+    assert done.returncode != 0
+    assert "key 'seeds' stands twice" in done.stdout + done.stderr
+
+
 @pytest.mark.parametrize(
     ("path", "change", "parts"),
     [

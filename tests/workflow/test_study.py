@@ -71,9 +71,7 @@ def test_a_killed_pipeline_continues_to_the_same_bytes(finished, fresh):
 def test_a_person_can_type_the_verb_of_a_rule(finished):
     before = _sha256(finished.folder / SELECTED / "trajectory.parquet")
     shutil.rmtree(finished.folder / SELECTED)
-    done = subprocess.run(
-        ["tasktrace", "train", SELECTED], cwd=finished.folder, env=finished.environment, capture_output=True, text=True
-    )
+    done = finished.tasktrace("train", SELECTED)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("epoch") == 3
     assert _sha256(finished.folder / SELECTED / "trajectory.parquet") == before
@@ -87,6 +85,46 @@ def test_check_says_what_is_there_and_what_is_missing(finished):
     assert "MB for the largest Jacobian" in output
     assert "data/raw/fashion/FashionMNIST/raw/train-images-idx3-ubyte.gz" in output
     assert "MD5 8d4fb7e6c68d591d4c3dfef9ec88bf0d" in output
+
+
+def test_check_checks_every_time(finished):
+    for _ in range(2):
+        assert "digits: prepared" in finished.snakemake("--cores", "1", "check").stdout
+
+
+def test_a_run_typed_with_other_options_is_not_used(finished):
+    sweep = f"{SWEEP}/lr0.005_bs64/seed0"
+    shutil.rmtree(finished.folder / sweep)
+    shutil.rmtree(finished.folder / ".snakemake")
+    done = finished.tasktrace("train", f"./{sweep}")
+    assert done.returncode == 0, done.stderr
+    finished.edit("config/settings/digits.yaml", lambda block: block["sweep"].update(epochs=2))
+    arm = "digits/stl.digits1/adam"
+    assert finished.tasktrace("select", arm).returncode == 1
+    target = f"results/selected/{arm}.json"
+    assert finished.snakemake("--cores", "1", "-R", "select", "--", target, check=False).returncode != 0
+    log = (finished.folder / f"logs/select/{arm}.log").read_text()
+    assert f"{sweep}: trained with other options than the study has now" in log
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["prepare", "nope"], "nope: not a setting of this study; it has: digits"),
+        (["analyse", "nope"], "nope: not a setting of this study; it has: digits"),
+        (["figure", "a1", "nope"], "nope: not a setting of this study; it has: digits"),
+        (["train", "results/runs/nope"], "not a run of this study; runs look like"),
+        (["select", "nope"], "not an arm of this study"),
+        (["train", SELECTED, "--threads", "0"], "expected a whole number of at least 1, found 0"),
+        (["figure", "a1", "digits", "--tables", "nowhere"], "nowhere/points.parquet: no such table yet"),
+        (["report", "digits", "--tables", "nowhere"], "nowhere/transfer.csv: no such table yet"),
+    ],
+)
+def test_a_verb_with_a_wrong_argument_says_what_is_wrong(finished, arguments, part):
+    done = finished.tasktrace(*arguments)
+    assert done.returncode != 0
+    assert part in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_check_fails_on_damaged_data(finished):

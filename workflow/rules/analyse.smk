@@ -25,9 +25,10 @@ rule analyse:
     params:
         folder=lambda wildcards, output: folder(output.points),
         runs=lambda wildcards: folders_of(selected_of(wildcards)),
+        identities=lambda wildcards: identities_of(selected_of(wildcards)),
         options=json.dumps(config["analysis"]),
     shell:
-        "tasktrace analyse {wildcards.setting} --runs {params.runs} --options {params.options:q}"
+        "tasktrace analyse {wildcards.setting} --runs {params.runs} --identities {params.identities} --options {params.options:q}"
         " --out {params.folder} > {log} 2>&1"
 
 

@@ -3,16 +3,21 @@
 import json
 import os
 import re
+from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
 from tasktrace.config import Study
+from tasktrace.config.loading import read_yaml
+from tasktrace.config.study import identity
 from tasktrace.errors import TasktraceError
 
 try:
+    for path in workflow.configfiles:
+        read_yaml(Path(path))  # Snakemake's own reading lets a key stand twice
     STUDY = Study(config)
 except TasktraceError as error:
-    raise WorkflowError(str(error))
+    raise WorkflowError(str(error)) from None
 
 
 wildcard_constraints:
@@ -39,6 +44,11 @@ def files_of(runs):
 
 def folders_of(runs):
     return [f"results/runs/{run.path}" for run in runs]
+
+
+def identities_of(runs):
+    """What the runs have to have been trained with: a run that a person trained has no record with Snakemake."""
+    return [identity(STUDY.run_spec(run)) for run in runs]
 
 
 def sweep_of(wildcards):

@@ -22,11 +22,10 @@ rule prepare:
         "tasktrace prepare {wildcards.setting} --spec {params.spec:q} --out {output.data} > {log} 2>&1"
 
 
+# No benchmark: Snakemake would take it for an output and check only once.
 rule check:
     log:
         "logs/check.log",
-    benchmark:
-        "results/benchmarks/check.tsv"
     conda:
         "../envs/tasktrace.yaml"
     threads: 1

@@ -62,5 +62,6 @@ rule select:
         runtime=10,
     params:
         runs=lambda wildcards: folders_of(sweep_of(wildcards)),
+        identities=lambda wildcards: identities_of(sweep_of(wildcards)),
     shell:
-        "tasktrace select {wildcards.arm} --runs {params.runs} --out {output} > {log} 2>&1"
+        "tasktrace select {wildcards.arm} --runs {params.runs} --identities {params.identities} --out {output} > {log} 2>&1"

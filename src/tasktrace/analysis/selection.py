@@ -5,18 +5,19 @@ from typing import Any
 
 import pandas as pd
 
-from tasktrace.analysis.runs import FinishedRun, read_run
+from tasktrace.analysis.runs import FinishedRun, read_runs
 from tasktrace.errors import DataError
 from tasktrace.files import write_json
 
 
-def select(arm: str, folders: list[Path], out: Path) -> dict[str, Any]:
+def select(arm: str, folders: list[Path], out: Path, identities: list[str] | None = None) -> dict[str, Any]:
     """Write the selected point of an arm with the scores that it was chosen by.
 
     Args:
         arm: The arm's path, for messages.
         folders: Folders of the sweep's runs.
         out: The selection file.
+        identities: See :func:`tasktrace.analysis.runs.read_runs`.
 
     Returns:
         The file's content: ``point``, ``score``, ``criterion`` and ``candidates``.
@@ -24,7 +25,7 @@ def select(arm: str, folders: list[Path], out: Path) -> dict[str, Any]:
     Raises:
         DataError: Every run of the sweep diverged.
     """
-    candidates = [_candidate(read_run(folder)) for folder in folders]
+    candidates = [_candidate(run) for run in read_runs(folders, identities)]
     usable = [candidate for candidate in candidates if candidate["score"] is not None]
     if not usable:
         raise DataError(f"{arm}: every run of the sweep diverged; add smaller learning rates to sweep.learning_rates")

@@ -6,13 +6,15 @@ from typing import Any
 import pandas as pd
 
 from tasktrace.analysis.matched_loss import CURVE, curves, separation
-from tasktrace.analysis.runs import FinishedRun, read_run
+from tasktrace.analysis.runs import FinishedRun, read_runs
 from tasktrace.analysis.transfer import transfer
 from tasktrace.errors import DataError
 from tasktrace.files import atomic_path
 
 
-def analyse(setting: str, folders: list[Path], options: dict[str, Any], out: Path) -> None:
+def analyse(
+    setting: str, folders: list[Path], options: dict[str, Any], out: Path, identities: list[str] | None = None
+) -> None:
     """Write every table of a setting.
 
     Args:
@@ -20,11 +22,12 @@ def analyse(setting: str, folders: list[Path], options: dict[str, Any], out: Pat
         folders: Folders of its runs at their selected points.
         options: ``analysis`` in ``config/config.yaml``: band, best_checkpoints, grid_points.
         out: Folder of the tables.
+        identities: See :func:`tasktrace.analysis.runs.read_runs`.
 
     Raises:
         DataError: A run is missing, or none came to its end.
     """
-    runs = [read_run(folder) for folder in folders]
+    runs = read_runs(folders, identities)
     whole = [run for run in runs if not run.diverged]
     if not whole:
         raise DataError(f"{setting}: every run at a selected point diverged; see {folders[0]}/run.json and its like")
@@ -35,6 +38,18 @@ def analyse(setting: str, folders: list[Path], options: dict[str, Any], out: Pat
     _write(out / "separation.csv", separation(curves_table, options["band"]))
     _write(out / "transfer.csv", transfer(runs, options["best_checkpoints"], options["band"]))
     _write(out / "runs.csv", pd.DataFrame([_run_row(run) for run in runs]))
+
+
+def table(folder: Path, name: str) -> Path:
+    """The path of a setting's table.
+
+    Raises:
+        DataError: It is not there yet.
+    """
+    path = folder / name
+    if not path.exists():
+        raise DataError(f"{path}: no such table yet; run `snakemake --cores 1 {path}`")
+    return path
 
 
 def _points(run: FinishedRun, task: str) -> pd.DataFrame:

@@ -16,9 +16,9 @@ def generalisation(run: FinishedRun, task: Task, best_checkpoints: int) -> float
     Args:
         run: A run that did not diverge.
         task: One of its tasks.
-        best_checkpoints: How many epochs count (study A: 10); ties go to the earlier epoch.
+        best_checkpoints: How many finished epochs count (study A: 10); all of a shorter run; ties go to the earlier.
     """
-    validation = run.series(task.name, "validation", "metric")
+    validation = run.series(task.name, "validation", "metric").drop(0, errors="ignore")
     test = run.series(task.name, "test", "metric")
     ranked = validation.sort_values(ascending=not task.higher_is_better, kind="stable")
     return float(test.loc[ranked.index[:best_checkpoints]].mean())

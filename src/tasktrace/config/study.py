@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from tasktrace.config.declarations import Declaration, declaration
 from tasktrace.config.loading import merged, read_yaml, validate
 from tasktrace.config.options import check_options
 from tasktrace.errors import ConfigError
+from tasktrace.files import digest
 from tasktrace.tasks import Task
 
 SELECTED = "selected"
@@ -106,12 +108,22 @@ class Study:
         """Every setting that a target covers, in the configured order."""
         return list(dict.fromkeys([*self.config["settings"], *self.config["demo"]]))
 
+    def find_setting(self, name: str) -> Spec:
+        """The checked block of a setting.
+
+        Raises:
+            ConfigError: The study has no such setting.
+        """
+        if name not in self.settings:
+            raise ConfigError(f"{name}: not a setting of this study; it has: {', '.join(self.settings)}")
+        return self.settings[name]
+
     def arms(self, setting: str) -> list[Arm]:
         """All arms of a setting: tasks alone, and each group under each method.
 
         The tasks alone are those of the groups, or those of the setting's ``alone``.
         """
-        block = self.settings[setting]
+        block = self.find_setting(setting)
         groups = {f"mtl.{name}": tuple(group["tasks"]) for name, group in block["groups"].items()}
         alone = self._tasks_alone(setting)
         arms = []
@@ -152,7 +164,7 @@ class Study:
         Raises:
             ConfigError: The study has no such run.
         """
-        run = self.runs.get(path.rstrip("/").removeprefix("results/runs/"))
+        run = self.runs.get(run_path(path))
         if run is None:
             raise ConfigError(
                 f"{path}: not a run of this study; runs look like results/runs/{next(iter(self.runs))}, "
@@ -172,7 +184,7 @@ class Study:
 
     def data_spec(self, setting: str) -> Spec:
         """What the setting's prepared data is made of; a change makes data and runs stale."""
-        block = self.settings[setting]
+        block = self.find_setting(setting)
         return self._component("setting", block["setting"], block["data"], f"{self._file(setting)}: data")
 
     def run_spec(self, run: Run) -> Spec:
@@ -201,7 +213,7 @@ class Study:
 
     def figure_a1(self, setting: str) -> Spec:
         """Figure A1 of one setting: its task, its curves (single-task first) and how it is drawn."""
-        block = self.settings[setting]
+        block = self.find_setting(setting)
         a1 = block["figures"]["a1"]
         groups = [{"group": f"mtl.{name}", "label": block["groups"][name]["label"]} for name in a1["groups"]]
         return {
@@ -318,6 +330,18 @@ def parse_point(name: str) -> dict[str, float | int]:
     return {"learning_rate": float(rate), "batch_size": int(size)}
 
 
+def identity(spec: Spec) -> str:
+    """A run's spec in sixteen characters, but for its point, which its path or its selection says."""
+    return digest({**spec, "point": None})[:16]
+
+
+def run_path(text: str) -> str:
+    """The path below ``results/runs`` of a run's folder, however it is written."""
+    path = os.path.normpath(text)
+    _, found, below = path.partition("results/runs/")
+    return below if found else path
+
+
 def resolved(spec: Spec, selection: Path) -> Spec:
     """The spec with its point: its own, or for a selected run the one that ``select`` wrote.
 
@@ -327,7 +351,7 @@ def resolved(spec: Spec, selection: Path) -> Spec:
     if spec["point"] is not None:
         return spec
     if not selection.exists():
-        raise ConfigError(f"{selection}: no selection for this run yet; run `snakemake {selection}`")
+        raise ConfigError(f"{selection}: no selection for this run yet; run `snakemake --cores 1 {selection}`")
     return {**spec, "point": json.loads(selection.read_text(encoding="utf-8"))["point"]}
 
 

@@ -6,7 +6,10 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
+from tasktrace.analysis.tables import table
 from tasktrace.errors import DataError
 from tasktrace.figures.style import METRICS, CurveStyle, MetricLabel, curve_style, new_figure, save
 from tasktrace.files import atomic_path
@@ -52,11 +55,19 @@ def draw(tables: Path, options: dict[str, Any], png: Path) -> None:
         _draw_curve(axes, curve, metric.factor, options["band"])
     axes.set_xscale("log")
     axes.invert_xaxis()
+    # Plain decimals at 1, 2 and 5: what is labelled by default depends on the range, and may overlap.
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=20))
+    axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.tick_params(axis="x", labelrotation=45)
     axes.set_xlabel(f"Full training loss of {options['task']} (nats, log scale; training goes to the right)")
     axes.set_ylabel(f"Test {metric.label} of {options['task']}")
-    title = _legend_title(chosen, options["band"])
+    title = f"{options['method']}, {options['optimizer']}: {_legend_title(chosen, options['band'])}"
+    handles = [_handle(curve) for curve in chosen]
     # Below the axes: inside, it would hide a part of some curve in one setting or another.
-    figure.legend(loc="outside lower center", title=title, title_fontsize=8, fontsize=8, alignment="left")
+    figure.legend(
+        handles=handles, loc="outside lower center", title=title, title_fontsize=8, fontsize=8, alignment="left"
+    )
     _limit_to_learning(axes, chosen, metric)
     save(figure, png, options["dpi"])
     with atomic_path(png.with_suffix(".csv")) as temporary:
@@ -64,9 +75,9 @@ def draw(tables: Path, options: dict[str, Any], png: Path) -> None:
 
 
 def _curves(tables: Path, options: dict[str, Any]) -> list[Curve]:
-    points = pd.read_parquet(tables / "points.parquet").query("epoch > 0")
-    means = pd.read_parquet(tables / "curves.parquet")
-    separations = pd.read_csv(tables / "separation.csv")
+    points = pd.read_parquet(table(tables, "points.parquet")).query("epoch > 0")
+    means = pd.read_parquet(table(tables, "curves.parquet"))
+    separations = pd.read_csv(table(tables, "separation.csv"))
     return [
         Curve(
             group=asked["group"],
@@ -102,14 +113,19 @@ def _draw_curve(axes: Axes, curve: Curve, factor: float, band: float) -> None:
         factor * curve.points["metric"],
         curve.style.marker,
         color=color,
-        markersize=2,
-        alpha=0.35,
+        markersize=2.4,
+        alpha=0.4,
         markeredgewidth=0,
     )
-    axes.plot(loss, mean, color=color, linewidth=1.4, label=_label(curve))
+    axes.plot(loss, mean, color=color, linewidth=1.4)
     if curve.separation is not None:
         axes.axvline(curve.separation["first_loss"], color=color, linestyle=":", linewidth=1)
         axes.axvline(curve.separation["lasting_loss"], color=color, linestyle="--", linewidth=1)
+
+
+def _handle(curve: Curve) -> Line2D:
+    style = curve.style
+    return Line2D([], [], color=style.color, linewidth=1.4, marker=style.marker, markersize=4, label=_label(curve))
 
 
 def _label(curve: Curve) -> str:
@@ -124,7 +140,7 @@ def _label(curve: Curve) -> str:
 
 def _legend_title(curves: list[Curve], band: float) -> str:
     seeds = sorted({int(curve.mean["seeds"].iloc[0]) for curve in curves})
-    return f"mean ± {band:g} std over {' or '.join(map(str, seeds))} seeds; dots: epochs"
+    return f"mean ± {band:g} std over {' or '.join(map(str, seeds))} seeds; a marker is an epoch of one seed"
 
 
 def _limit_to_learning(axes: Axes, curves: list[Curve], metric: MetricLabel) -> None:

@@ -30,5 +30,8 @@ def build(name: str, num_tasks: int, seed: int = 0, **options: Any) -> Method:
         wrapped: Method = bridge.wrap(name, num_tasks, build_options(declaration("method", name).options, given))
         return wrapped
     module = importlib.import_module(f"tasktrace.methods.{name}")
-    method: Method = module.Method(num_tasks, build_options(module.Options, given), seed)
+    try:
+        method: Method = module.Method(num_tasks, build_options(module.Options, given), seed)
+    except ValueError as error:
+        raise ConfigError(f"method {name}: {error}") from error
     return method

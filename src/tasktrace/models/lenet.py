@@ -1,4 +1,4 @@
-"""LeNet as the multi-task literature has it, for 1x28x28 inputs (papers.md A1)."""
+"""LeNet as the multi-task literature has it, for 1x28x28 inputs (docs/settings.md)."""
 
 from dataclasses import dataclass
 

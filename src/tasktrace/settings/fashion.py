@@ -33,7 +33,7 @@ _TRAIN_IMAGES, _TEST_IMAGES = 60_000, 10_000
 class Options:
     """Samples of each split of each task, and the seed of the split.
 
-    The sizes are proposed (papers.md A1): the paper's are lost, and these are the only ones with equal halves, one
+    The sizes are proposed (docs/settings.md): the paper's are lost, and these are the only ones with equal halves, one
     number for validation and test, and all of Fashion-MNIST used.
     """
 

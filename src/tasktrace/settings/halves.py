@@ -25,7 +25,7 @@ def halved(labels: Labels, pools: dict[str, Indices], sizes: dict[str, int], nam
     """Index and target arrays of the three tasks.
 
     The noisy task has the second task's inputs; its labels are permuted within each split, so that its classes stay
-    balanced and no label says anything about its image (papers.md A1).
+    balanced and no label says anything about its image.
 
     Args:
         labels: Class of every sample, shape (N,).

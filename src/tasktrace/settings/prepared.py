@@ -61,9 +61,9 @@ def read_prepared(path: Path, spec: dict[str, Any]) -> Prepared:
         DataError: No such file, or it was made from another spec.
         DamagedFileError: The content is not what ``prepare`` wrote.
     """
-    remedy = f"delete it and run `snakemake {path}`"
+    remedy = f"delete it and run `snakemake --cores 1 {path}`"
     if not path.exists():
-        raise DataError(f"{path}: no prepared data; run `snakemake {path}`")
+        raise DataError(f"{path}: no prepared data; run `snakemake --cores 1 {path}`")
     try:
         with safe_open(path, framework="numpy") as stream:
             metadata = json.loads((stream.metadata() or {})["tasktrace"])
@@ -80,7 +80,7 @@ def read_prepared(path: Path, spec: dict[str, Any]) -> Prepared:
         raise DataError(
             f"{path}: prepared from {canonical_json(header['spec'])}, but the configuration asks for "
             f"{canonical_json(spec)}; "
-            f"run `snakemake {path}`"
+            f"run `snakemake --cores 1 {path}`"
         )
     return Prepared(tensors, header["mean"], header["std"], found)
 

@@ -12,7 +12,7 @@ VERSION = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Adam's constants; the defaults are the common ones, which study A proposes (papers.md A1)."""
+    """Adam's constants; the defaults are the common ones, proposed for study A."""
 
     beta1: float = 0.9
     beta2: float = 0.999

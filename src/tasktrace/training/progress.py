@@ -57,12 +57,12 @@ class BarReporter:
     def __init__(self, name: str, epochs: int) -> None:
         console = Console(stderr=True)
         columns = (
-            TextColumn(name),
-            BarColumn(),
+            BarColumn(bar_width=20),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[state]}"),
         )
+        self._name = name
         self._bar = RichProgress(*columns, console=console)
         self._task = self._bar.add_task(name, total=epochs, state="")
 
@@ -75,7 +75,8 @@ class BarReporter:
         self._bar.console.print(text, markup=False)
 
     def __enter__(self) -> "BarReporter":
-        """Show the bar."""
+        """Show the run's path, and below it the bar: side by side they would not fit most terminals."""
+        self._bar.console.print(self._name, markup=False, highlight=False)
         self._bar.start()
         return self
 

@@ -114,7 +114,7 @@ def test_draws_follow_the_seed_and_continue_from_a_state():
 
 
 def test_leaks_are_checked():
-    with pytest.raises(ValueError, match="leak needs one value for each of the 3 tasks, found"):
+    with pytest.raises(ConfigError, match="leak needs one value for each of the 3 tasks, found"):
         build("graddrop", 3, leak=[0.5])
     with pytest.raises(ConfigError, match="leak must lie between 0 and 1 for every task"):
         build("graddrop", 2, leak=[0.5, 1.5])

@@ -72,3 +72,10 @@ def test_what_cannot_be_built_is_refused_with_what_can():
         build("umtg", 3, scale="average")
     with pytest.raises(ConfigError, match="num_tasks must be at least 1, found 0"):
         build("umtg", 0)
+
+
+def test_task_weights_have_to_suit_the_group():
+    with pytest.raises(ConfigError, match=r"method umtg: task_weights needs one weight for each of the 2 tasks"):
+        build("umtg", 2, task_weights=[1.0, 2.0, 3.0])
+    weighted = build("umtg", 2, task_weights=[1.0, 3.0]).combine(torch.eye(2), torch.ones(2))
+    assert weighted.tolist() == [1.0, 3.0]

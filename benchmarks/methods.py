@@ -248,12 +248,15 @@ class SharedCase:
         parts, batch = self._parts, self._batch
         parts.model.zero_grad()
         features = parts.model.encoder(batch.inputs)
-        losses = [
-            functional.cross_entropy(head(features), targets)
-            for head, targets in zip(parts.heads, batch.targets, strict=True)
-        ]
+        losses = plain_losses(parts, features, batch)
         mtl_backward(losses, features=features, parallel_chunk_size=chunk)
         jac_to_grad(parts.shared, aggregation.Sum())
+
+
+def plain_losses(parts: Parts, features: Tensor, batch: Batch) -> list[Tensor]:
+    """The loss of every task on shared features, as one writes it without a library."""
+    pairs = zip(parts.heads, batch.targets, strict=True)
+    return [functional.cross_entropy(head(features), targets) for head, targets in pairs]
 
 
 class BackwardPasses:
@@ -270,10 +273,7 @@ class BackwardPasses:
         parts, batch = self._parts, self._batch
         parts.model.zero_grad()
         features = parts.model.encoder(batch.inputs)
-        losses = [
-            functional.cross_entropy(head(features), targets)
-            for head, targets in zip(parts.heads, batch.targets, strict=True)
-        ]
+        losses = plain_losses(parts, features, batch)
         for row, loss in zip(self._rows, losses, strict=True):
             loss.backward(retain_graph=True)
             start = 0

@@ -57,6 +57,19 @@ def configure(project):
 
 
 @pytest.fixture
+def torch_as_it_was():
+    """Training sets torch up for the whole process; give other tests what they would have found without it."""
+    import torch
+
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(False)
+    torch.use_deterministic_algorithms(False)
+    torch.utils.deterministic.fill_uninitialized_memory = True
+
+
+@pytest.fixture
 def study(project):
     """The study as shipped."""
     return Study.load()

@@ -3,18 +3,21 @@
 import os
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 
-from tasktrace.config import Study
+from tasktrace.config import Arm, Study
 from tasktrace.config.declarations import declaration
-from tasktrace.config.study import SELECTED
 from tasktrace.errors import DamagedFileError, DataError
 from tasktrace.provenance import machine
 from tasktrace.settings import setting_module
 from tasktrace.settings.prepared import read_prepared
 from tasktrace.settings.raw import how_to_fetch, missing, verify
+
+if TYPE_CHECKING:
+    from tasktrace.models import MultiTaskModel
 
 _BYTES_PER_PARAMETER = 4
 
@@ -96,26 +99,27 @@ def _check_disk(console: Console, study: Study) -> list[str]:
 
 def _jacobian_bytes(study: Study, name: str) -> int:
     """Memory of the Jacobian of a setting's largest group, for methods that need every task's gradient."""
-    from tasktrace.models import build_model
     from tasktrace.training.updates.jacobian import jacobian_bytes
 
-    run = max((run for run in study.runs.values() if run.arm.setting == name), key=lambda run: len(run.arm.tasks))
-    encoder = build_model(study.run_spec(run)["model"], [], 0).encoder
-    return jacobian_bytes(len(run.arm.tasks), sum(parameter.numel() for parameter in encoder.parameters()))
+    arm = max(study.arms(name), key=lambda arm: len(arm.tasks))
+    encoder = _model(study, arm).encoder
+    return jacobian_bytes(len(arm.tasks), sum(parameter.numel() for parameter in encoder.parameters()))
 
 
 def _checkpoint_bytes(study: Study, name: str) -> int:
-    """Size of all checkpoints of a setting's runs, twice for the runs under way (epoch files, then packed)."""
+    """Size of all checkpoints of a setting's runs."""
+    training = study.settings[name]["training"]
+    if not training["checkpoint_every"]:
+        return 0
+    kept: int = training["epochs"] // training["checkpoint_every"] + 1
+    models = [(_model(study, arm), len(study.selected_runs(arm))) for arm in study.arms(name)]
+    numbers = sum(runs * sum(own.numel() for own in model.parameters()) for model, runs in models)
+    return kept * numbers * _BYTES_PER_PARAMETER
+
+
+def _model(study: Study, arm: Arm) -> "MultiTaskModel":
     from tasktrace.models import build_model
 
-    block = study.settings[name]
-    tasks = declaration("setting", block["setting"]).tasks
-    total = 0
-    for run in study.runs.values():
-        every = block["training"]["checkpoint_every"]
-        if run.arm.setting != name or run.point != SELECTED or not every:
-            continue
-        model = build_model(study.run_spec(run)["model"], [tasks[task] for task in run.arm.tasks], 0)
-        size = sum(parameter.numel() for parameter in model.parameters()) * _BYTES_PER_PARAMETER
-        total += size * (block["training"]["epochs"] // every + 1)
-    return total
+    tasks = declaration("setting", study.settings[arm.setting]["setting"]).tasks
+    spec = study.run_spec(study.selected_runs(arm)[0])
+    return build_model(spec["model"], [tasks[task] for task in arm.tasks], seed=0)

@@ -378,17 +378,6 @@ class InterruptedHereError(Exception):
     """Stands for whatever ends a process in the middle of its work."""
 
 
-@pytest.fixture
-def _torch_as_it_was():
-    """Training sets torch up for the whole process; give other tests what they would have found without it."""
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(False)
-    torch.use_deterministic_algorithms(False)
-    torch.utils.deterministic.fill_uninitialized_memory = True
-
-
 @pytest.fixture(scope="module")
 def data_spec():
     digits = declaration("setting", "digits")
@@ -434,7 +423,7 @@ def results(job):
     return {str(path.relative_to(job.root)): path.read_bytes() for path in paths}
 
 
-@pytest.mark.usefixtures("_torch_as_it_was")
+@pytest.mark.usefixtures("torch_as_it_was")
 @pytest.mark.parametrize("name", TRAINED)
 def test_a_run_that_was_killed_ends_with_the_same_bytes(make_job, monkeypatch, name):
     whole, broken = make_job(name, "whole"), make_job(name, "broken")

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import torch
 from torch import nn
 
 from tasktrace.config.declarations import declaration
@@ -32,14 +31,8 @@ class InterruptedHereError(Exception):
 
 
 @pytest.fixture(autouse=True)
-def _torch_as_it_was():
-    """Training sets torch up for the whole process; give other tests what they would have found without it."""
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(False)
-    torch.use_deterministic_algorithms(False)
-    torch.utils.deterministic.fill_uninitialized_memory = True
+def _torch_as_it_was(torch_as_it_was):
+    """After every test of training."""
 
 
 @pytest.fixture(scope="session")

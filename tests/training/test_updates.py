@@ -136,6 +136,17 @@ def test_without_the_jacobian_in_memory_the_update_is_the_same(name, shared):
     assert_same(model, expected)
 
 
+def test_chunked_takes_layers_without_parameters_at_either_end():
+    torch.manual_seed(0)
+    encoder = nn.Sequential(nn.Flatten(), nn.Tanh(), nn.Linear(64, 12), nn.ReLU(), nn.Linear(12, 10), nn.Tanh())
+    model = MultiTaskModel(encoder, {f"task{task}": nn.Linear(10, 5) for task in range(TASKS)}).double()
+    expected = copy.deepcopy(model)
+    for shared in (True, False):
+        trained("cagrad", model, shared, jacobian="chunked")
+        trained("cagrad", expected, shared)
+    assert_same(model, expected)
+
+
 def test_all_tasks_in_one_vectorised_pass_give_the_same():
     def batched(update: TaskGradients) -> None:
         update._batched = True

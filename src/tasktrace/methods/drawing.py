@@ -3,8 +3,24 @@
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from tasktrace.methods.base import Method
 from tasktrace.seeding import derive_seed
+
+
+class Drawing(Method):
+    """A method that remembers nothing between steps but its generator."""
+
+    _generator: torch.Generator
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The generator's state."""
+        return {"generator": self._generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Continue from what :meth:`state_dict` gave."""
+        self._generator.set_state(state["generator"])
 
 
 def method_generator(seed: int, name: str) -> torch.Generator:

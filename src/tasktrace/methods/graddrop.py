@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tasktrace.methods import base
-from tasktrace.methods.drawing import method_generator
+from tasktrace.methods.drawing import Drawing, method_generator
 
 VERSION = 1
 
@@ -28,7 +27,7 @@ class Options:
             raise ValueError(f"leak must lie between 0 and 1 for every task, found {list(self.leak)}")
 
 
-class Method(base.Method):
+class Method(Drawing):
     """At every coordinate either the positive or the negative parts of the task gradients.
 
     With P = (1 + sum_k g_k / sum_k |g_k|) / 2 and U drawn uniformly from [0, 1), both per coordinate: where P > U the
@@ -63,11 +62,3 @@ class Method(base.Method):
         stays = total / (total - negative.sum(dim=0)) > draws
         # The leaked part is added even where it is zero: zero times infinity is how a non-finite entry shows.
         return torch.where(stays, (1 - leak) @ positive, (1 - leak) @ negative) + leak @ jacobian
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """The generator's state."""
-        return {"generator": self._generator.get_state()}
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Continue from what :meth:`state_dict` gave."""
-        self._generator.set_state(state["generator"])

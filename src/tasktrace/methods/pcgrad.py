@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tasktrace.methods.base import GramianWeighting, check_finite
-from tasktrace.methods.drawing import method_generator, other_tasks
+from tasktrace.methods.drawing import Drawing, method_generator, other_tasks
 
 VERSION = 1
 
@@ -25,7 +25,7 @@ class Options:
     reduction: Literal["sum", "mean"] = "sum"
 
 
-class Method(GramianWeighting):
+class Method(Drawing, GramianWeighting):
     """The sum of the projected gradients.
 
     For each task k, h_k = g_k; then for every other task j, in an order drawn afresh for each task and step, where
@@ -46,14 +46,6 @@ class Method(GramianWeighting):
         check_finite(gramian)
         orders = other_tasks(self._num_tasks, self._generator)
         return torch.from_numpy(self._factor * projected_sum(gramian.numpy(), orders))
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """The generator's state."""
-        return {"generator": self._generator.get_state()}
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Continue from what :meth:`state_dict` gave."""
-        self._generator.set_state(state["generator"])
 
 
 def projected_sum(gramian: NDArray[np.float64], orders: NDArray[np.int64]) -> NDArray[np.float64]:

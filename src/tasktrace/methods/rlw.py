@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tasktrace.methods.base import LossWeighting
-from tasktrace.methods.drawing import method_generator
+from tasktrace.methods.drawing import Drawing, method_generator
 
 VERSION = 1
 
@@ -27,7 +27,7 @@ class Options:
     heads: Literal["plain", "weighted"] = "plain"
 
 
-class Method(LossWeighting):
+class Method(Drawing, LossWeighting):
     """Weights without a unit that are positive and sum to 1 (not to the number of tasks), whatever the losses.
 
     They have mean 1/T each. The update is linear in the gradients, of degree 1. A zero gradient contributes nothing; a
@@ -50,11 +50,3 @@ class Method(LossWeighting):
             draws.exponential_(generator=self._generator)
             weights = draws / draws.sum()
         return weights.to(losses)
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """The generator's state."""
-        return {"generator": self._generator.get_state()}
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Continue from what :meth:`state_dict` gave."""
-        self._generator.set_state(state["generator"])

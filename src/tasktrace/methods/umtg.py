@@ -36,10 +36,11 @@ class Method(LossWeighting):
         if len(given) != num_tasks:
             raise ValueError(f"task_weights needs one weight for each of the {num_tasks} tasks, found {list(given)}")
         scale = 1.0 if options.scale == "sum" else 1.0 / num_tasks
-        self._weights = [scale * weight for weight in given]
+        weights = torch.tensor([scale * weight for weight in given], dtype=torch.float64)
+        self._weights = None if bool((weights == 1.0).all()) else weights
 
     def weights(self, losses: Tensor) -> Tensor | None:
         """The same constants at every step; see :class:`LossWeighting`."""
-        if all(weight == 1.0 for weight in self._weights):
-            return None
-        return torch.tensor(self._weights, dtype=losses.dtype, device=losses.device)
+        if self._weights is not None:
+            self._weights = self._weights.to(losses)  # stays there: nothing is copied at later steps
+        return self._weights

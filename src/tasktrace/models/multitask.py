@@ -20,22 +20,22 @@ class MultiTaskModel(nn.Module):
     Args:
         encoder: Maps inputs (N, ...) to features (N, D).
         heads: One head per task, by the task's name; maps features (N, D) to outputs (N, O).
+
+    Attributes:
+        uses_batch_statistics: Whether a sample's features depend on the rest of its batch in training mode (BatchNorm).
     """
 
     def __init__(self, encoder: nn.Module, heads: dict[str, nn.Module]) -> None:
         super().__init__()
         self.encoder = encoder
         self.heads = nn.ModuleDict(heads)
+        layers = encoder.modules()
+        self.uses_batch_statistics = any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in layers)
 
     def forward(self, inputs: Tensor, task: str) -> Tensor:
         """Outputs of one task, shape (N, O)."""
         outputs: Tensor = self.heads[task](self.encoder(inputs))
         return outputs
-
-    @property
-    def uses_batch_statistics(self) -> bool:
-        """Whether a sample's features depend on the rest of its batch in training mode (BatchNorm)."""
-        return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in self.encoder.modules())
 
 
 def build_model(spec: dict[str, Any], tasks: list[Task], seed: int) -> MultiTaskModel:

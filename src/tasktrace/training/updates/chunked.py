@@ -34,7 +34,7 @@ class ChunkedGramian(Update):
             raise ConfigError(
                 f"jacobian: chunked needs an encoder that is an nn.Sequential, found {type(encoder).__name__}; use full"
             )
-        self._segments = list(encoder.children())
+        self._segments = _segments(encoder)
 
     def gradients(self, batch: Batch) -> Tensor:
         """A backward pass per task for the Gramian, then the weighted one."""
@@ -70,8 +70,7 @@ class ChunkedGramian(Update):
                 found = torch.autograd.grad(passed.output, wanted, cotangent, retain_graph=True)
                 rows.append([gradient.flatten() for gradient in found[: len(parameters)]])
                 pulled_back.append(found[-1])
-            if parameters:
-                total += gramian(torch.stack([torch.cat(row) for row in rows]))
+            total += gramian(torch.stack([torch.cat(row) for row in rows]))
             cotangents = pulled_back
         return total
 
@@ -80,3 +79,14 @@ class ChunkedGramian(Update):
             passed.output.backward(cotangent)
             if passed.entry.requires_grad:
                 cotangent = gradient_of(passed.entry)
+
+
+def _segments(encoder: nn.Sequential) -> list[nn.Module]:
+    """The encoder cut before every child with parameters but the first; layers without go with a neighbour."""
+    segments: list[list[nn.Module]] = [[]]
+    for child in encoder.children():
+        has_parameters = any(True for _ in child.parameters())
+        if has_parameters and any(True for own in segments[-1] for _ in own.parameters()):
+            segments.append([])
+        segments[-1].append(child)
+    return [nn.Sequential(*own) for own in segments]

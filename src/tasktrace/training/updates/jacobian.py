@@ -21,14 +21,15 @@ class FlatRows:
 
     Attributes:
         matrix: Shape (rows, P).
+        sizes: Columns of each parameter.
     """
 
     def __init__(self, parameters: Sequence[Tensor], rows: int) -> None:
-        sizes = [parameter.numel() for parameter in parameters]
+        self.sizes = [parameter.numel() for parameter in parameters]
         like = parameters[0]
-        self.matrix = torch.zeros(rows, sum(sizes), dtype=like.dtype, device=like.device)
+        self.matrix = torch.zeros(rows, sum(self.sizes), dtype=like.dtype, device=like.device)
         self.views = [
-            [_shaped(part, parameter) for part, parameter in zip(row.split(sizes), parameters, strict=True)]
+            [_shaped(part, parameter) for part, parameter in zip(row.split(self.sizes), parameters, strict=True)]
             for row in self.matrix
         ]
 
@@ -58,14 +59,13 @@ class TaskGradients(Update):
         self._method, self._batched = method, batched
         self._parameters = parts.shared
         self._jacobian = FlatRows(self._parameters, len(parts.heads))
-        self._sizes = [parameter.numel() for parameter in self._parameters]
         method.last_layer = slice(self._jacobian.matrix.shape[1] - parts.last_layer_size, None)
 
     def gradients(self, batch: Batch) -> Tensor:
         """Fill the Jacobian, combine it, and leave the result in the shared parameters."""
         losses = self._from_shared(batch) if batch.shared else self._from_own(batch)
         combined = self._method.combine(self._jacobian.matrix, losses)
-        for parameter, part in zip(self._parameters, combined.split(self._sizes), strict=True):
+        for parameter, part in zip(self._parameters, combined.split(self._jacobian.sizes), strict=True):
             parameter.grad = _shaped(part, parameter)
         return losses
 
@@ -80,11 +80,9 @@ class TaskGradients(Update):
             return losses
         last = len(cotangents) - 1
         for task, cotangent in enumerate(cotangents):
-            self._jacobian.fill(task, self._pulled_back(features, cotangent, retain=task < last))
+            row = torch.autograd.grad(features, self._parameters, cotangent, retain_graph=task < last)
+            self._jacobian.fill(task, row)
         return losses
-
-    def _pulled_back(self, features: Tensor, cotangent: Tensor, retain: bool) -> tuple[Tensor, ...]:
-        return torch.autograd.grad(features, self._parameters, cotangent, retain_graph=retain)
 
     def _from_own(self, batch: Batch) -> Tensor:
         losses = []

@@ -15,8 +15,8 @@ from tasktrace.files import digest
 from tasktrace.tasks import Task
 
 SELECTED = "selected"
-TRAINING_VERSION = 1
-"""Raised when the training loop, the evaluation or the order of the data changes a run's result."""
+TRAINING_VERSION = 2
+"""Raised when the training loop, the evaluation, the order of the data or what a checkpoint holds changes."""
 
 Spec = dict[str, Any]
 

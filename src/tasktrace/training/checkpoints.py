@@ -1,7 +1,7 @@
 """Checkpoints: one small file an epoch while training, a few large ones when it is done.
 
 The packed files are ``checkpoints/<run path>.safetensors``, or numbered shards where one would exceed ``SHARD_BYTES``;
-a tensor's name is ``epoch<number>/<name in the model>``.
+a tensor's name is ``epoch<number>/<name in the model>``, or ``epoch<number>/method/<name>`` for what the method remembers.
 """
 
 import re
@@ -28,11 +28,11 @@ class EpochFiles:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def save(self, epoch: int, model: dict[str, Tensor]) -> str:
-        """Write one epoch's model and return the file's sha256."""
+    def save(self, epoch: int, state: dict[str, Tensor]) -> str:
+        """Write one epoch's checkpoint and return the file's sha256."""
         path = self._path(epoch)
         with atomic_path(path) as temporary:
-            save_file({f"{_prefix(epoch)}{name}": value.contiguous() for name, value in model.items()}, temporary)
+            save_file({f"{_prefix(epoch)}{name}": value.contiguous() for name, value in state.items()}, temporary)
         return file_digest(path)
 
     def pack(self, digests: dict[int, str], target: Path, root: Path) -> list[dict[str, Any]]:
@@ -118,7 +118,7 @@ def verify(files: list[dict[str, Any]], root: Path) -> None:
 
 
 def load_checkpoint(record: dict[str, Any], epoch: int, root: Path = Path()) -> dict[str, Tensor]:
-    """The model's state after an epoch, from a finished run's packed checkpoints.
+    """The state of model and method after an epoch, from a finished run's packed checkpoints.
 
     Args:
         record: The content of the run's ``run.json``.

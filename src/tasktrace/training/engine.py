@@ -17,6 +17,9 @@ from tasktrace.training.objectives import LOSSES
 from tasktrace.training.optimizers import build_optimizer
 from tasktrace.training.updates import Batch, Parts, Update, build_update
 
+METHOD = "method/"
+"""Before the names of what a method remembers, in resume states and checkpoints."""
+
 
 class Engine:
     """Model, optimizer, method and data of one run, advanced step by step.
@@ -89,19 +92,24 @@ class Engine:
             for index, entry in optimizer.state_dict()["state"].items():
                 moments = {key: value for key, value in entry.items() if value is not None}
                 state.update({f"optimizer{number}/{index}/{key}": value for key, value in moments.items()})
-        state.update({f"method/{name}": value for name, value in self.method.state_dict().items()})
+        state.update({f"{METHOD}{name}": value for name, value in self.method.state_dict().items()})
         state["generator/cpu"] = torch.get_rng_state()
         if self.device.type == "cuda":
             state["generator/cuda"] = torch.cuda.get_rng_state(self.device)
         state["losses"] = self.losses
         return state
 
+    def checkpoint(self) -> dict[str, Tensor]:
+        """What measuring needs: the model's state, and what the method combines the next gradients with."""
+        method = {f"{METHOD}{name}": value for name, value in self.method.state_dict().items()}
+        return {**self.model.state_dict(), **method}
+
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Continue from what :meth:`state_dict` gave."""
         self.model.load_state_dict(_below("model/", state))
         for number, optimizer in enumerate(self.update.optimizers):
             _load_moments(optimizer, _below(f"optimizer{number}/", state))
-        self.method.load_state_dict(_below("method/", state))
+        self.method.load_state_dict(_below(METHOD, state))
         torch.set_rng_state(state["generator/cpu"])
         if self.device.type == "cuda":
             torch.cuda.set_rng_state(state["generator/cuda"], self.device)

@@ -167,8 +167,8 @@ class Session:
         every, last = spec["checkpoint_every"], progress.epoch == spec["epochs"]
         if every and (last or progress.epoch % every == 0):
             with self._timed("save"):
-                state = self._engine.model.state_dict()
-                progress.checkpoints[progress.epoch] = self._files.save(progress.epoch, state)
+                checkpoint = self._engine.checkpoint()
+                progress.checkpoints[progress.epoch] = self._files.save(progress.epoch, checkpoint)
         self._report.epoch(progress.epoch, rows)
 
     def _save(self) -> None:

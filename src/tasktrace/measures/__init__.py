@@ -1,0 +1,1 @@
+"""What a trajectory's checkpoints are measured by: one module per measure."""

@@ -45,6 +45,15 @@ def _train(given: argparse.Namespace) -> None:
     run(Job(path, spec, prepared, device=given.device, threads=given.threads, save_minutes=given.save_minutes))
 
 
+def _measure(given: argparse.Namespace) -> None:
+    from tasktrace.measures.session import MeasureJob, measure
+
+    path = run_path(given.run)
+    setting = path.partition("/")[0]
+    spec = _study().measure_spec(_study().find_run(path).arm.setting) if given.spec is None else given.spec
+    measure(MeasureJob(path, spec, given.data or _prepared_path(setting), device=given.device, threads=given.threads))
+
+
 def _select(given: argparse.Namespace) -> None:
     from tasktrace.analysis.selection import select
 
@@ -135,6 +144,14 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--threads", type=_positive, default=1, help="threads on a CPU (default: 1)")
     train.add_argument("--save-minutes", type=float, default=5.0, help="time between resume states (default: 5)")
     train.set_defaults(verb=_train)
+
+    measure = verbs.add_parser("measure", help="measure the checkpoints of a finished run, or continue that")
+    measure.add_argument("run", help="the run's folder, results/runs/SETTING/GROUP/[METHOD/]OPTIMIZER/selected/seedN")
+    measure.add_argument("--spec", type=json.loads, help="what to measure as JSON (default: from config/)")
+    measure.add_argument("--data", type=Path, help="the prepared data")
+    measure.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    measure.add_argument("--threads", type=_positive, default=1, help="threads on a CPU (default: 1)")
+    measure.set_defaults(verb=_measure)
 
     select = verbs.add_parser("select", help="choose an arm's learning rate and batch size by validation")
     select.add_argument("arm", help="SETTING/GROUP/[METHOD/]OPTIMIZER")

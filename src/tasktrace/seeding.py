@@ -1,8 +1,10 @@
 """One seed per (seed, purpose): no random number in tasktrace comes from a shared generator."""
 
 import hashlib
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def derive_seed(seed: int, *purpose: str | int) -> int:
@@ -18,6 +20,8 @@ def derive_seed(seed: int, *purpose: str | int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
-def numpy_generator(seed: int, *purpose: str | int) -> np.random.Generator:
+def numpy_generator(seed: int, *purpose: str | int) -> "np.random.Generator":
     """A NumPy generator seeded from (seed, purpose)."""
+    import numpy as np  # not needed by the workflow's process, which draws auxiliary sets
+
     return np.random.default_rng(derive_seed(seed, *purpose))

@@ -74,6 +74,10 @@ def run_spec(wildcards):
     return json.dumps(STUDY.run_spec(run))
 
 
+def measure_spec(wildcards):
+    return json.dumps(STUDY.measure_spec(wildcards.arm.partition("/")[0]))
+
+
 def figure_files(figure, settings):
     return [
         f"results/figures/{setting}/fig_{figure}.{ending}"

@@ -1,7 +1,7 @@
 """Read what a component declares about itself without importing it.
 
 The workflow's process, every job on a cluster and ``snakemake -n`` need the options and version of each setting,
-model, method and optimizer, but not torch, whose import takes seconds. So a component's module declares itself in
+model, method, optimizer and measure, but not torch, whose import takes seconds. So a component's module declares itself in
 plain statements at its top level:
 
 - ``VERSION``: an integer, raised whenever the component's results change; it is part of every run's spec;
@@ -33,6 +33,7 @@ _FOLDERS = {
     "model": _PACKAGE / "models",
     "method": _PACKAGE / "methods",
     "optimizer": _PACKAGE / "training" / "optimizers",
+    "measure": _PACKAGE / "measures",
 }
 _BRIDGE = "torchjd_bridge"
 _DECLARED = ("VERSION", "TASKS", "SHARED_INPUTS", "Options")
@@ -43,7 +44,7 @@ class Declaration:
     """What one component says of itself.
 
     Attributes:
-        kind: ``setting``, ``model``, ``method`` or ``optimizer``.
+        kind: ``setting``, ``model``, ``method``, ``optimizer`` or ``measure``.
         name: The component's name, which is its module's.
         version: Raised by its author whenever its results change.
         options: The dataclass of its options.

@@ -3,7 +3,9 @@
 import dataclasses
 import functools
 import json
+import math
 import os
+import random
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from tasktrace.config.loading import merged, read_yaml, validate
 from tasktrace.config.options import check_options
 from tasktrace.errors import ConfigError
 from tasktrace.files import digest
+from tasktrace.seeding import derive_seed
 from tasktrace.tasks import Task
 
 SELECTED = "selected"
@@ -119,14 +122,18 @@ class Study:
         return self.settings[name]
 
     def arms(self, setting: str) -> list[Arm]:
-        """All arms of a setting: tasks alone, and each group under each method.
+        """All arms of a setting: tasks alone, each group under each method, and section 5's auxiliary sets.
 
-        The tasks alone are those of the groups, or those of the setting's ``alone``.
+        The tasks alone are those of the groups, or those of the setting's ``alone``, and the auxiliary sets' targets.
         """
         block = self.find_setting(setting)
         groups = {f"mtl.{name}": tuple(group["tasks"]) for name, group in block["groups"].items()}
         alone = self._tasks_alone(setting)
-        arms = []
+        arms = [
+            Arm(setting, f"mtl.{group}", tasks, block["methods"][0], block["optimizers"][0])
+            for groups_of_target in self.auxiliary[setting].values()
+            for group, tasks in groups_of_target.items()
+        ]
         for optimizer in block["optimizers"]:
             arms += [Arm(setting, f"stl.{task}", (task,), None, optimizer) for task in alone]
             arms += [
@@ -137,7 +144,14 @@ class Study:
         return arms
 
     def sweep_runs(self, arm: Arm) -> list[Run]:
-        """The runs among which the arm's point is chosen."""
+        """The runs among which the arm's point is chosen.
+
+        For an auxiliary set they are the target's own when it is alone: all sets of a target share a point, so that
+        what differs between them is the set.
+        """
+        for target, groups in self.auxiliary[arm.setting].items():
+            if arm.group.removeprefix("mtl.") in groups:
+                arm = Arm(arm.setting, f"stl.{target}", (target,), None, arm.optimizer)
         sweep = self.settings[arm.setting]["sweep"]
         points = [point_name(rate, size) for rate in sweep["learning_rates"] for size in sweep["batch_sizes"]]
         return [Run(arm, point, sweep["seed"]) for point in points]
@@ -145,6 +159,11 @@ class Study:
     def selected_runs(self, arm: Arm) -> list[Run]:
         """The arm's runs at its selected point, one per seed."""
         return [Run(arm, SELECTED, seed) for seed in self.config["seeds"]]
+
+    @functools.cached_property
+    def auxiliary(self) -> dict[str, dict[str, dict[str, tuple[str, ...]]]]:
+        """Section 5's auxiliary sets: by setting and target task, the groups and their tasks, the target first."""
+        return {name: self._auxiliary_groups(name) for name in self.settings}
 
     @functools.cached_property
     def runs(self) -> dict[str, Run]:
@@ -211,6 +230,21 @@ class Study:
             "seed": run.seed,
         }
 
+    def measure_spec(self, setting: str) -> Spec:
+        """What is measured of the setting's runs: every how many epochs, and by name which measures."""
+        measuring = self.find_setting(setting)["measuring"]
+        return {"every": measuring["every"], "measures": {name: self._measure(name) for name in measuring["measures"]}}
+
+    def factor_options(self, setting: str) -> Spec:
+        """What the tables of the setting's factors depend on beside its runs."""
+        return {
+            **self.config["analysis"],
+            "baseline": self.find_setting(setting)["methods"][0],
+            "auxiliary": {
+                target: [f"mtl.{group}" for group in groups] for target, groups in self.auxiliary[setting].items()
+            },
+        }
+
     def figure_a1(self, setting: str) -> Spec:
         """Figure A1 of one setting: its task, its curves (single-task first) and how it is drawn."""
         block = self.find_setting(setting)
@@ -229,10 +263,36 @@ class Study:
     def _tasks_alone(self, setting: str) -> list[str]:
         block = self.settings[setting]
         grouped = dict.fromkeys(task for group in block["groups"].values() for task in group["tasks"])
-        return list(block.get("alone", grouped))
+        targets = block.get("auxiliary", {}).get("targets", [])
+        return list(dict.fromkeys([*block.get("alone", grouped), *targets]))
+
+    def _auxiliary_groups(self, setting: str) -> dict[str, dict[str, tuple[str, ...]]]:
+        """By target the groups of its auxiliary sets, drawn from the setting's other tasks."""
+        block = self.settings[setting].get("auxiliary")
+        if block is None:
+            return {}
+        return {target: self._drawn_sets(setting, target, block) for target in block["targets"]}
+
+    def _drawn_sets(self, setting: str, target: str, block: Spec) -> dict[str, tuple[str, ...]]:
+        """Different random sets of the other tasks, the same for the same seed."""
+        others = [task for task in self._tasks(setting) if task != target]
+        possible = math.comb(len(others), block["size"])
+        if possible < block["sets"]:
+            raise ConfigError(
+                f"{self._file(setting)}: auxiliary: {block['sets']} different sets of {block['size']} are asked for, but "
+                f"the setting has {len(others)} tasks beside {target!r}, which make {possible}"
+            )
+        drawing = random.Random(derive_seed(block["seed"], "auxiliary", target))
+        drawn: dict[tuple[str, ...], None] = {}
+        while len(drawn) < block["sets"]:
+            drawn[tuple(others[place] for place in sorted(drawing.sample(range(len(others)), block["size"])))] = None
+        return {f"aux_{target}_{number:02d}": (target, *tasks) for number, tasks in enumerate(drawn)}
+
+    def _tasks(self, setting: str) -> dict[str, Task]:
+        return declaration("setting", self.settings[setting]["setting"]).tasks
 
     def _task(self, setting: str, name: str) -> Task:
-        return declaration("setting", self.settings[setting]["setting"]).tasks[name]
+        return self._tasks(setting)[name]
 
     def _file(self, setting: str) -> str:
         """What to call the source of a setting's block in messages."""
@@ -256,11 +316,27 @@ class Study:
             self._method(name)
         for name in self.config["optimizers"]:
             self._optimizer(name)
+        for name in self.config["measures"]:
+            self._measure(name)
+        for factor, measure in self.config["analysis"]["factors"].items():
+            where = f"{self.where}: analysis.factors.{factor}"
+            _check_known(measure.partition(".")[0], self.config["measures"], "measure", where)
+        self._check_bins()
         for name in self.config.get("overrides", {}):
             if name not in self.setting_names():
                 raise ConfigError(
                     f"{self.where}: overrides.{name}: not a setting of this study; found in settings and demo: "
                     f"{', '.join(self.setting_names())}"
+                )
+
+    def _check_bins(self) -> None:
+        analysis = self.config["analysis"]
+        for name in ("early_bins", "end_bins"):
+            first, last = analysis[name]
+            if not first <= last <= analysis["bins"]:
+                raise ConfigError(
+                    f"{self.where}: analysis.{name}: expected the first and the last of {analysis['bins']} bins, "
+                    f"counted from 1, found {[first, last]}"
                 )
 
     def _check_setting(self, name: str) -> None:
@@ -273,6 +349,10 @@ class Study:
                 _check_known(task, tasks, "task", f"{file}: groups.{group}.tasks")
         for task in block.get("alone", []):
             _check_known(task, tasks, "task", f"{file}: alone")
+        for task in block.get("auxiliary", {}).get("targets", []):
+            _check_known(task, tasks, "task", f"{file}: auxiliary.targets")
+        for entry in block["measuring"]["measures"]:
+            _check_known(entry, self.config["measures"], "measure", f"{file}: measuring.measures")
         for kind in ("methods", "optimizers"):
             for entry in block[kind]:
                 _check_known(entry, self.config[kind], kind.removesuffix("s"), f"{file}: {kind}")
@@ -295,6 +375,9 @@ class Study:
 
     def _optimizer(self, name: str) -> Spec:
         return self._named("optimizer", self.config["optimizers"][name], f"{self.where}: optimizers.{name}")
+
+    def _measure(self, name: str) -> Spec:
+        return self._named("measure", self.config["measures"][name], f"{self.where}: measures.{name}")
 
     def _named(self, kind: str, block: Spec, where: str) -> Spec:
         """The spec of a block such as ``{method: umtg, scale: sum}``, whose key ``kind`` names the component."""

@@ -1,5 +1,6 @@
 """What every measure works on, and what it gives."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
@@ -101,3 +102,77 @@ class Subject:
     def loss(self) -> Objective:
         """The task's training loss: outputs and targets to the mean over samples."""
         return LOSSES[self.task.loss]
+
+
+class SampleMeasure(ABC):
+    """A measure of one task's loss on a sample of its training data.
+
+    Attributes:
+        samples: Training samples that the sample should hold; a task that has fewer gives all it has.
+    """
+
+    samples: int
+
+    @abstractmethod
+    def measure(self, subject: Subject) -> list[Quantity]:
+        """The numbers of one task at one checkpoint.
+
+        Raises:
+            ConfigError: The task has too few samples for the measure's options.
+        """
+
+
+@dataclass(frozen=True)
+class BatchGradients:
+    """The gradients of one mini-batch of every task; valid until the next batch.
+
+    Attributes:
+        shared: Row t is task t's gradient of the encoder's parameters, shape (T, P).
+        heads: Each task's gradient of its own head's parameters, shapes (H_t,).
+        combined: The gradient of the encoder's parameters that training would apply, shape (P,); None for one task.
+    """
+
+    shared: Tensor
+    heads: list[Tensor]
+    combined: Tensor | None
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One walk over disjoint mini-batches, which all measures that ask for the same one share.
+
+    Attributes:
+        batch_size: Samples of every task per batch; 0 for as many as the run trained with.
+        batches: Number of batches; fewer if a task has no more.
+    """
+
+    batch_size: int
+    batches: int
+
+
+class GradientMeasure(ABC):
+    """A measure of the mini-batch gradients of all tasks of a run.
+
+    Attributes:
+        walk: The pass that it needs.
+    """
+
+    walk: Pass
+
+    @abstractmethod
+    def begin(self, tasks: list[str], batch_size: int, populations: list[int], /) -> None:
+        """Start at a checkpoint.
+
+        Args:
+            tasks: Names of the tasks.
+            batch_size: Samples per batch.
+            populations: Training samples that each task has.
+        """
+
+    @abstractmethod
+    def add(self, gradients: BatchGradients) -> None:
+        """Take in one mini-batch."""
+
+    @abstractmethod
+    def finish(self) -> list[list[Quantity]]:
+        """The numbers of every task."""

@@ -12,6 +12,15 @@ from tasktrace.methods.base import (
     NonFiniteError,
     gramian,
 )
-from tasktrace.methods.building import build
+from tasktrace.methods.building import build, run_method
 
-__all__ = ["FeatureWeighting", "GramianWeighting", "LossWeighting", "Method", "NonFiniteError", "build", "gramian"]
+__all__ = [
+    "FeatureWeighting",
+    "GramianWeighting",
+    "LossWeighting",
+    "Method",
+    "NonFiniteError",
+    "build",
+    "gramian",
+    "run_method",
+]

@@ -5,6 +5,7 @@ from typing import Any
 
 from tasktrace.config.declarations import declaration
 from tasktrace.config.options import build_options, check_options
+from tasktrace.config.study import component_options
 from tasktrace.config.torchjd_classes import PREFIX
 from tasktrace.errors import ConfigError
 from tasktrace.methods.base import Method
@@ -35,3 +36,10 @@ def build(name: str, num_tasks: int, seed: int = 0, **options: Any) -> Method:
     except ValueError as error:
         raise ConfigError(f"method {name}: {error}") from error
     return method
+
+
+def run_method(spec: dict[str, Any] | None, num_tasks: int, seed: int) -> Method:
+    """The method of a run's spec, new; a task alone has none, and nothing to combine."""
+    if spec is None:
+        return build("umtg", num_tasks, seed)
+    return build(spec["name"], num_tasks, seed, **component_options(spec))

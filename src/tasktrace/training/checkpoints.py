@@ -1,7 +1,7 @@
 """Checkpoints: one small file an epoch while training, a few large ones when it is done.
 
 The packed files are ``checkpoints/<run path>.safetensors``, or numbered shards where one would exceed ``SHARD_BYTES``;
-a tensor's name is ``epoch<number>/<name in the model>``, or ``epoch<number>/method/<name>`` for what the method remembers.
+a tensor's name is ``epoch<number>/<name in the model>``, or ``epoch<number>/method/<name>`` if the method remembers it.
 """
 
 import re
@@ -118,7 +118,7 @@ def verify(files: list[dict[str, Any]], root: Path) -> None:
 
 
 def load_checkpoint(record: dict[str, Any], epoch: int, root: Path = Path()) -> dict[str, Tensor]:
-    """The state of model and method after an epoch, from a finished run's packed checkpoints.
+    """The state of model and method after an epoch, from a finished run's packed checkpoints, verified.
 
     Args:
         record: The content of the run's ``run.json``.
@@ -129,17 +129,32 @@ def load_checkpoint(record: dict[str, Any], epoch: int, root: Path = Path()) -> 
         DamagedFileError: The file is absent, or not what was written.
         KeyError: The run kept no checkpoint of this epoch.
     """
-    holding = [entry for entry in record["checkpoints"] if epoch in entry["epochs"]]
-    if not holding:
-        kept = [number for entry in record["checkpoints"] for number in entry["epochs"]]
-        raise KeyError(f"no checkpoint of epoch {epoch}; this run kept {kept or 'none'}")
-    verify(holding, root)
+    verify(_holding(record, epoch), root)
+    return read_checkpoint(record, epoch, root)
+
+
+def kept_epochs(record: dict[str, Any]) -> list[int]:
+    """The epochs whose checkpoints a finished run kept."""
+    return [epoch for entry in record["checkpoints"] for epoch in entry["epochs"]]
+
+
+def read_checkpoint(record: dict[str, Any], epoch: int, root: Path = Path()) -> dict[str, Tensor]:
+    """:func:`load_checkpoint` for a caller that has verified the files once and reads many epochs."""
+    holding = _holding(record, epoch)
     try:
         with safe_open(root / holding[0]["path"], framework="pt") as stream:
             names = [name for name in stream.keys() if name.startswith(_prefix(epoch))]  # noqa: SIM118
             return {name.removeprefix(_prefix(epoch)): stream.get_tensor(name) for name in names}
     except SafetensorError as error:
         raise DamagedFileError(f"{root / holding[0]['path']}: damaged checkpoint: {error}") from error
+
+
+def _holding(record: dict[str, Any], epoch: int) -> list[dict[str, Any]]:
+    """The entry of the file that holds an epoch, as a list of one."""
+    holding = [entry for entry in record["checkpoints"] if epoch in entry["epochs"]]
+    if not holding:
+        raise KeyError(f"no checkpoint of epoch {epoch}; this run kept {kept_epochs(record) or 'none'}")
+    return holding
 
 
 def _prefix(epoch: int) -> str:

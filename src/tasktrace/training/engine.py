@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from tasktrace.config.declarations import declaration
-from tasktrace.config.study import component_options
-from tasktrace.methods import Method, build
+from tasktrace.methods import run_method
 from tasktrace.models import build_model
 from tasktrace.seeding import derive_seed
 from tasktrace.settings.prepared import Prepared
@@ -46,7 +45,7 @@ class Engine:
         # Pooling and convolutions of small images run twice as fast on a CPU with the channels last.
         model = build_model(spec["model"], self.tasks, seed)
         self.model = model.to(device).to(memory_format=torch.channels_last)
-        self.method = _build_method(spec["method"], len(self.tasks), seed).to(device)
+        self.method = run_method(spec["method"], len(self.tasks), seed).to(device)
         self.update = self._build_update(spec)
         self.losses = torch.full((self.steps, len(self.tasks)), torch.nan, device=device)
         self._orders = self.data.orders(point["batch_size"], seed)
@@ -106,10 +105,10 @@ class Engine:
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Continue from what :meth:`state_dict` gave."""
-        self.model.load_state_dict(_below("model/", state))
+        self.model.load_state_dict(below("model/", state))
         for number, optimizer in enumerate(self.update.optimizers):
-            _load_moments(optimizer, _below(f"optimizer{number}/", state))
-        self.method.load_state_dict(_below(METHOD, state))
+            _load_moments(optimizer, below(f"optimizer{number}/", state))
+        self.method.load_state_dict(below(METHOD, state))
         torch.set_rng_state(state["generator/cpu"])
         if self.device.type == "cuda":
             torch.cuda.set_rng_state(state["generator/cuda"], self.device)
@@ -131,12 +130,6 @@ def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
     return torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
 
 
-def _below(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+def below(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The values whose names begin with ``prefix``, under what follows it."""
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-
-
-def _build_method(spec: dict[str, Any] | None, num_tasks: int, seed: int) -> Method:
-    """The spec's method; a task alone has nothing to combine."""
-    if spec is None:
-        return build("umtg", num_tasks, seed)
-    return build(spec["name"], num_tasks, seed, **component_options(spec))

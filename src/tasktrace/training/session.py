@@ -1,7 +1,5 @@
 """One training run from its spec to its folder: locked, resumable, and finished only when it is whole."""
 
-import fcntl
-import os
 import shutil
 import time
 from collections import defaultdict
@@ -13,18 +11,19 @@ from typing import Any
 
 import torch
 
-from tasktrace.errors import BusyError, DamagedFileError, TasktraceError
+from tasktrace.errors import DamagedFileError, TasktraceError
 from tasktrace.files import atomic_path, digest, discard_temporaries, file_digest, write_json
+from tasktrace.locking import exclusive
 from tasktrace.methods import NonFiniteError
+from tasktrace.progress import Reporter, reporter
 from tasktrace.provenance import machine
 from tasktrace.settings.prepared import read_prepared
 from tasktrace.training.checkpoints import EpochFiles, verify
 from tasktrace.training.device import configure, describe
 from tasktrace.training.engine import Engine
 from tasktrace.training.evaluation import evaluate
-from tasktrace.training.progress import Reporter, reporter
 from tasktrace.training.resume import Progress, ResumeFolder
-from tasktrace.training.trajectory import Row, write_trajectory
+from tasktrace.training.trajectory import Row, summary, write_trajectory
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ def run(job: Job) -> dict[str, Any]:
         DataError: The prepared data is absent or of another spec.
         DamagedFileError: Prepared data or an epoch's checkpoint is not what was written.
     """
-    with _exclusive(job.folder / ".resume" / "lock"), reporter(job.path, job.spec["epochs"]) as progress:
+    with exclusive(job.folder / ".resume" / "lock", "training"), reporter(job.path, job.spec["epochs"]) as progress:
         resume = ResumeFolder(job.folder / ".resume", digest(job.spec), progress.note)
         record = _emitted_again(job, resume, progress)
         if record is None:
@@ -169,7 +168,7 @@ class Session:
             with self._timed("save"):
                 checkpoint = self._engine.checkpoint()
                 progress.checkpoints[progress.epoch] = self._files.save(progress.epoch, checkpoint)
-        self._report.epoch(progress.epoch, rows)
+        self._report.epoch(progress.epoch, summary(rows))
 
     def _save(self) -> None:
         with self._timed("save"):
@@ -236,26 +235,3 @@ def _emitted_again(job: Job, resume: ResumeFolder, report: Reporter) -> dict[str
     resume.remove_states()
     report.note("finished before; its files are as they were")
     return record
-
-
-@contextmanager
-def _exclusive(path: Path) -> Iterator[None]:
-    """Hold a lock for as long as the process lives.
-
-    Raises:
-        BusyError: Another process holds it.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            raise BusyError(
-                f"{path.parent.parent}: process {lock.read().strip() or 'unknown'} is training this run; "
-                "wait for it, or end it and try again"
-            ) from None
-        lock.truncate(0)
-        lock.write(f"{os.getpid()} on {os.uname().nodename}")
-        lock.flush()
-        yield

@@ -49,3 +49,13 @@ def write_trajectory(path: Path, rows: list[Row]) -> None:
     columns = dict(zip((field.name for field in fields(Row)), values, strict=True))
     with atomic_path(path) as temporary:
         pq.write_table(pa.table(columns, schema=_SCHEMA), temporary)
+
+
+def summary(rows: list[Row]) -> str:
+    """Each task's full training loss and validation metric."""
+    values = {(row.task, row.split, row.quantity): row.value for row in rows}
+    tasks = dict.fromkeys(row.task for row in rows)
+    return ", ".join(
+        f"{task} loss {values[task, 'train', 'loss']:.4g}, validation {values[task, 'validation', 'metric']:.4f}"
+        for task in tasks
+    )

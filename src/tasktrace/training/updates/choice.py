@@ -45,12 +45,18 @@ def build_update(
     if isinstance(method, FeatureWeighting):
         return FeatureGradients(parts, optimizers, method)
     if jacobian == "full":
-        # A device waits for launches: all tasks in one vectorised pass. A CPU does not, and is faster in a loop.
-        batched = parts.shared[0].is_cuda and not parts.model.uses_batch_statistics
-        return TaskGradients(parts, optimizers, method, batched)
+        return TaskGradients(parts, optimizers, method, suits_batching(parts))
     if method.needs_coordinates or not isinstance(method, GramianWeighting):
         raise ConfigError(f"jacobian: chunked does not serve {type(method).__module__}, which needs every coordinate")
     return ChunkedGramian(parts, optimizers, method)
+
+
+def suits_batching(parts: Parts) -> bool:
+    """Whether all tasks go down the encoder in one vectorised pass.
+
+    A GPU waits for launches, which this saves. A CPU does not, and is faster in a loop.
+    """
+    return parts.shared[0].is_cuda and not parts.model.uses_batch_statistics
 
 
 def _optimizers(parts: Parts, method: Method, make: MakeOptimizer, learning_rate: float) -> list[torch.optim.Optimizer]:

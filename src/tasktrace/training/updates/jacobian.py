@@ -56,18 +56,43 @@ class TaskGradients(Update):
         self, parts: Parts, optimizers: list[torch.optim.Optimizer], method: Method, batched: bool = False
     ) -> None:
         super().__init__(parts, optimizers)
-        self._method, self._batched = method, batched
-        self._parameters = parts.shared
-        self._jacobian = FlatRows(self._parameters, len(parts.heads))
-        method.last_layer = slice(self._jacobian.matrix.shape[1] - parts.last_layer_size, None)
+        self._method = method
+        self._jacobian = TaskJacobian(parts, batched)
+        method.last_layer = self._jacobian.last_layer
 
     def gradients(self, batch: Batch) -> Tensor:
         """Fill the Jacobian, combine it, and leave the result in the shared parameters."""
-        losses = self._from_shared(batch) if batch.shared else self._from_own(batch)
+        losses = self._jacobian.fill(batch)
         combined = self._method.combine(self._jacobian.matrix, losses)
-        for parameter, part in zip(self._parameters, combined.split(self._jacobian.sizes), strict=True):
+        for parameter, part in zip(self.parts.shared, combined.split(self._jacobian.sizes), strict=True):
             parameter.grad = _shaped(part, parameter)
         return losses
+
+
+class TaskJacobian:
+    """The gradient of every task on its own.
+
+    Args:
+        parts: The model.
+        batched: See :class:`TaskGradients`.
+
+    Attributes:
+        parts: The same.
+        matrix: Row t is task t's gradient of the shared parameters, shape (T, P); every :meth:`fill` overwrites it.
+        sizes: Columns of each shared parameter.
+        last_layer: The columns of the last shared layer.
+    """
+
+    def __init__(self, parts: Parts, batched: bool = False) -> None:
+        self.parts, self._batched = parts, batched
+        self._parameters = parts.shared
+        self._rows = FlatRows(self._parameters, len(parts.heads))
+        self.matrix, self.sizes = self._rows.matrix, self._rows.sizes
+        self.last_layer = slice(self.matrix.shape[1] - parts.last_layer_size, None)
+
+    def fill(self, batch: Batch) -> Tensor:
+        """Compute all rows, leave each head's plain gradient in its parameters, and return the losses, (T,)."""
+        return self._from_shared(batch) if batch.shared else self._from_own(batch)
 
     def _from_shared(self, batch: Batch) -> Tensor:
         features: Tensor = self.parts.model.encoder(batch.inputs)
@@ -76,12 +101,12 @@ class TaskGradients(Update):
             stacked = torch.stack(cotangents)
             rows = torch.autograd.grad(features, self._parameters, stacked, is_grads_batched=True)
             for task in range(len(cotangents)):
-                self._jacobian.fill(task, [row[task] for row in rows])
+                self._rows.fill(task, [row[task] for row in rows])
             return losses
         last = len(cotangents) - 1
         for task, cotangent in enumerate(cotangents):
             row = torch.autograd.grad(features, self._parameters, cotangent, retain_graph=task < last)
-            self._jacobian.fill(task, row)
+            self._rows.fill(task, row)
         return losses
 
     def _from_own(self, batch: Batch) -> Tensor:
@@ -91,7 +116,7 @@ class TaskGradients(Update):
             loss = objective(head(self.parts.model.encoder(inputs)), targets)
             own = list(head.parameters())
             gradients = torch.autograd.grad(loss, [*self._parameters, *own])
-            self._jacobian.fill(task, gradients[: len(self._parameters)])
+            self._rows.fill(task, gradients[: len(self._parameters)])
             for parameter, gradient in zip(own, gradients[len(self._parameters) :], strict=True):
                 parameter.grad = gradient
             losses.append(loss.detach())

@@ -8,14 +8,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-from tasktrace.training.trajectory import Row
-
 
 class Reporter(Protocol):
     """Told what happens in a run."""
 
-    def epoch(self, epoch: int, rows: list[Row]) -> None:
-        """An epoch has been evaluated."""
+    def epoch(self, epoch: int, state: str) -> None:
+        """An epoch is done; ``state`` says in a few words what came out."""
 
     def note(self, text: str) -> None:
         """Something worth a line has happened."""
@@ -33,9 +31,9 @@ class LogReporter:
     def __init__(self, name: str, epochs: int) -> None:
         self._name, self._epochs = name, epochs
 
-    def epoch(self, epoch: int, rows: list[Row]) -> None:
-        """Print the epoch's losses and validation metrics."""
-        print(f"{self._name}: epoch {epoch}/{self._epochs}: {_summary(rows)}", file=sys.stderr, flush=True)
+    def epoch(self, epoch: int, state: str) -> None:
+        """Print the epoch and its state."""
+        print(f"{self._name}: epoch {epoch}/{self._epochs}: {state}", file=sys.stderr, flush=True)
 
     def note(self, text: str) -> None:
         """Print a line."""
@@ -66,9 +64,9 @@ class BarReporter:
         self._bar = RichProgress(*columns, console=console)
         self._task = self._bar.add_task(name, total=epochs, state="")
 
-    def epoch(self, epoch: int, rows: list[Row]) -> None:
+    def epoch(self, epoch: int, state: str) -> None:
         """Move the bar."""
-        self._bar.update(self._task, completed=epoch, state=_summary(rows))
+        self._bar.update(self._task, completed=epoch, state=state)
 
     def note(self, text: str) -> None:
         """Print a line above the bar."""
@@ -90,13 +88,3 @@ class BarReporter:
 def reporter(name: str, epochs: int) -> Reporter:
     """A bar if standard error is a terminal, else lines."""
     return BarReporter(name, epochs) if sys.stderr.isatty() else LogReporter(name, epochs)
-
-
-def _summary(rows: list[Row]) -> str:
-    """Each task's full training loss and validation metric."""
-    values = {(row.task, row.split, row.quantity): row.value for row in rows}
-    tasks = dict.fromkeys(row.task for row in rows)
-    return ", ".join(
-        f"{task} loss {values[task, 'train', 'loss']:.4g}, validation {values[task, 'validation', 'metric']:.4f}"
-        for task in tasks
-    )

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from tasktrace.training.progress import BarReporter, LogReporter, reporter
+from tasktrace.progress import BarReporter, LogReporter, reporter
 from tasktrace.training.session import run
-from tasktrace.training.trajectory import Row
+from tasktrace.training.trajectory import Row, summary
 
 
 def rows(epoch):
@@ -25,7 +25,7 @@ def rows(epoch):
 def test_a_log_has_one_line_for_every_epoch(capsys):
     with LogReporter("a/seed0", 2) as log:
         for epoch in range(3):
-            log.epoch(epoch, rows(epoch))
+            log.epoch(epoch, summary(rows(epoch)))
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.splitlines() == [
@@ -72,7 +72,7 @@ def test_a_terminal_gets_a_bar(monkeypatch):
     with terminal(monkeypatch) as content:
         with reporter("a/seed0", 4) as bar:
             kind = type(bar)
-            bar.epoch(3, rows(3))
+            bar.epoch(3, summary(rows(3)))
             bar.note("[half] of it")
         shown = content()
     assert kind is BarReporter
@@ -85,7 +85,7 @@ def test_a_terminal_gets_a_bar(monkeypatch):
 def test_a_bar_is_taken_down_after_an_error(monkeypatch):
     def fail():
         with reporter("a/seed0", 4) as bar:
-            bar.epoch(1, rows(1))
+            bar.epoch(1, summary(rows(1)))
             raise OSError("no space left")
 
     with terminal(monkeypatch) as content:

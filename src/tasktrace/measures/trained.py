@@ -1,0 +1,108 @@
+"""A finished run, brought back to any of its checkpoints."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tasktrace.config.declarations import declaration
+from tasktrace.measures.base import Sample, Subject, TaskModel
+from tasktrace.methods import Method, run_method
+from tasktrace.models import build_model
+from tasktrace.seeding import derive_seed
+from tasktrace.settings.prepared import Prepared
+from tasktrace.tasks import Task
+from tasktrace.training.checkpoints import read_checkpoint
+from tasktrace.training.data import DeviceData
+from tasktrace.training.engine import METHOD, below
+from tasktrace.training.objectives import LOSSES
+from tasktrace.training.updates import Parts
+
+_GENERATOR = "generator"
+
+
+class TrainedRun:
+    """Model, data and method of a run whose checkpoints are measured.
+
+    Args:
+        record: The content of its ``run.json``.
+        prepared: Its setting's prepared data.
+        root: The project's folder.
+        device: Where to measure.
+
+    Attributes:
+        tasks: Its tasks, in the spec's order.
+        data: The setting's data.
+        parts: The model, in eval mode, by the roles of its parameters.
+        batch_size: Samples of every task in a batch of its training.
+    """
+
+    def __init__(self, record: dict[str, Any], prepared: Prepared, root: Path, device: torch.device) -> None:
+        spec = record["spec"]
+        declared = declaration("setting", spec["data"]["name"])
+        self._record, self._root, self._device = record, root, device
+        self.tasks: list[Task] = [declared.tasks[name] for name in spec["tasks"]]
+        self.data = DeviceData(prepared, spec["tasks"], device, declared.shared_inputs)
+        self.batch_size: int = spec["point"]["batch_size"]
+        model = build_model(spec["model"], self.tasks, spec["seed"])
+        self._model = model.to(device).to(memory_format=torch.channels_last).eval()
+        heads = [self._model.heads[task.name] for task in self.tasks]
+        self.parts = Parts(self._model, heads, [LOSSES[task.loss] for task in self.tasks])
+        self._samples: dict[tuple[str, int], Sample] = {}
+
+    def load(self, epoch: int) -> None:
+        """Go to the checkpoint of an epoch."""
+        state = read_checkpoint(self._record, epoch, self._root)
+        self._epoch = epoch
+        self._method_state = below(METHOD, state)
+        self._model.load_state_dict({name: value for name, value in state.items() if not name.startswith(METHOD)})
+
+    def method(self, before: Method | None = None) -> Method:
+        """The run's method as it was at the checkpoint.
+
+        Args:
+            before: The one that the last batch was combined with; what it drew is not drawn again.
+        """
+        spec = self._record["spec"]
+        method = run_method(spec["method"], len(self.tasks), spec["seed"]).to(self._device)
+        state = dict(self._method_state)
+        if before is not None and _GENERATOR in state:
+            state[_GENERATOR] = before.state_dict()[_GENERATOR]
+        method.load_state_dict(state)
+        return method
+
+    def population(self, task: Task) -> int:
+        """Number of training samples of a task."""
+        return len(self.data.rows[task.name, "train"])
+
+    def rows(self, task: Task, count: int) -> Tensor:
+        """Positions in a task's training data of the first ``count`` samples to measure on, int64.
+
+        They are the same for every run of the setting, checkpoint and measure, and for all tasks that share inputs.
+        """
+        name = "every task" if self.data.shared else task.name
+        generator = torch.Generator().manual_seed(derive_seed(0, "measure", "sample", name))
+        return torch.randperm(self.population(task), generator=generator)[:count].to(self._device)
+
+    def inputs(self, task: Task, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised inputs and targets at positions of a task's training data."""
+        rows = self.data.rows[task.name, "train"][positions]
+        return self.data.normalised(rows), self.data.targets[task.name, "train"][positions]
+
+    def subject(self, task: Task, samples: int) -> Subject:
+        """One task at the checkpoint, on at most ``samples`` of its training samples."""
+        key = (task.name, samples)
+        if key not in self._samples:
+            self._samples[key] = Sample(*self.inputs(task, self.rows(task, samples)), self.population(task))
+
+        def generator(purpose: str) -> torch.Generator:
+            return torch.Generator().manual_seed(derive_seed(0, "measure", purpose, task.name, self._epoch))
+
+        return Subject(task, TaskModel(self._model, task.name), self._samples[key], generator)
+
+    def describe_sample(self, task: Task) -> dict[str, Any]:
+        """What identifies the order in which a task's training samples are measured on."""
+        order = self.rows(task, self.population(task)).cpu().numpy().tobytes()
+        return {"population": self.population(task), "order": hashlib.sha256(order).hexdigest()}

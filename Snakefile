@@ -21,17 +21,30 @@ include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/measure.smk"
 include: "workflow/rules/analyse.smk"
+include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
 
 
 localrules:
     all,
     demo,
-    fig_a1,
     check,
     select,
-    figure_a1,
     report_tables,
+    table_a1,
+    tab_a1,
+    fig_a1,
+    fig_a2,
+    fig_a3,
+    fig_a4,
+    fig_a5,
+    fig_a6,
+    figure_a1,
+    figure_a2,
+    figure_a3,
+    figure_a4,
+    figure_a5,
+    figure_a6,
 
 
 rule all:
@@ -45,6 +58,15 @@ rule demo:
         results_of(config["demo"]),
 
 
-rule fig_a1:
+for figure in FIGURES:
+
+    rule:
+        name:
+            f"fig_{figure}"
+        input:
+            figure_files(figure, config["settings"]),
+
+
+rule tab_a1:
     input:
-        figure_files("a1", config["settings"]),
+        [f"results/figures/{name}/tab_a1.html" for name in config["settings"]],

@@ -32,7 +32,7 @@ def project(tmp_path, monkeypatch):
     for name in ("workflow", "config"):
         shutil.copytree(REPOSITORY / name, folder / name)
     shutil.copy(REPOSITORY / "Snakefile", folder)
-    _update(folder / "config/config.yaml", methods=_METHODS)
+    _update(folder / "config/config.yaml", methods=_METHODS, settings=["digits", "fashion"])
     _update(folder / "config/settings/digits.yaml", **_DIGITS)
     _update(folder / "config/settings/fashion.yaml", methods=["umtg"])
     monkeypatch.chdir(folder)

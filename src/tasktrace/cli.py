@@ -70,18 +70,29 @@ def _analyse(given: argparse.Namespace) -> None:
     folders, identities = given.runs, given.identities
     if folders is None:
         study = _study()
-        runs = [run for arm in study.arms(given.setting) for run in study.selected_runs(arm)]
-        folders, identities = _expected(study, runs)
+        folders, identities = _expected(study, study.selected_runs_of(given.setting))
     options = _study().config["analysis"] if given.options is None else given.options
     analyse(given.setting, folders, options, given.out or _tables(given.setting), identities)
 
 
+def _factors(given: argparse.Namespace) -> None:
+    from tasktrace.analysis.tables import analyse_factors
+
+    folders, identities = given.runs, given.identities
+    if folders is None:
+        study = _study()
+        folders, identities = _expected(study, study.selected_runs_of(given.setting))
+    options = _study().factor_options(given.setting) if given.options is None else given.options
+    out = given.out or _tables(given.setting)
+    chosen = {name: options.pop(name) for name in ("auxiliary", "baseline")}
+    analyse_factors(given.setting, folders, options, out, identities, **chosen)
+
+
 def _figure(given: argparse.Namespace) -> None:
     module = importlib.import_module(f"tasktrace.figures.{given.figure}")
-    options = given.options
-    if options is None:
-        options = getattr(_study(), f"figure_{given.figure}")(given.setting)
-    out = given.out or Path("results/figures") / given.setting / f"fig_{given.figure}.png"
+    options = _study().figure(given.figure, given.setting) if given.options is None else given.options
+    default = f"{given.figure}.html" if given.figure.startswith("tab_") else f"fig_{given.figure}.png"
+    out = given.out or Path("results/figures") / given.setting / default
     module.draw(given.tables or _tables(given.setting), options, out)
 
 
@@ -168,12 +179,20 @@ def _parser() -> argparse.ArgumentParser:
     analyse.add_argument("--out", type=Path, help="folder of the tables (default: results/tables/SETTING)")
     analyse.set_defaults(verb=_analyse)
 
-    figure = verbs.add_parser("figure", help="draw a figure of a setting from its tables")
-    figure.add_argument("figure", choices=["a1"])
+    factors = verbs.add_parser("factors", help="make a setting's tables from what was measured of its runs")
+    factors.add_argument("setting")
+    factors.add_argument("--runs", type=Path, nargs="+", help="folders of runs (default: from config/)")
+    factors.add_argument("--identities", nargs="+", help="what the runs have to have been trained with")
+    factors.add_argument("--options", type=json.loads, help="analysis, baseline and auxiliary sets as JSON")
+    factors.add_argument("--out", type=Path, help="folder of the tables (default: results/tables/SETTING)")
+    factors.set_defaults(verb=_factors)
+
+    figure = verbs.add_parser("figure", help="draw a figure or table of a setting from its tables")
+    figure.add_argument("figure", choices=["a1", "a2", "a3", "a4", "a5", "a6", "tab_a1"])
     figure.add_argument("setting")
     figure.add_argument("--tables", type=Path, help="folder of the tables (default: results/tables/SETTING)")
     figure.add_argument("--options", type=json.loads, help="what to draw as JSON (default: from config/)")
-    figure.add_argument("--out", type=Path, help="the PNG; PDF and CSV lie beside it")
+    figure.add_argument("--out", type=Path, help="the PNG, or a table's HTML; other forms lie beside it")
     figure.set_defaults(verb=_figure)
 
     report = verbs.add_parser("report", help="write a setting's tables, selected points and runs as one page")

@@ -16,12 +16,14 @@ PACKAGES = {
     "model": "tasktrace.models",
     "method": "tasktrace.methods",
     "optimizer": "tasktrace.training.optimizers",
+    "measure": "tasktrace.measures",
 }
 DEFINES = {
     "setting": ("prepare", "sources"),
     "model": ("build_encoder",),
     "method": ("Method",),
     "optimizer": ("build",),
+    "measure": ("Measure",),
 }
 COMPONENTS = [(kind, name) for kind in PACKAGES for name in available(kind)]
 

@@ -84,11 +84,13 @@ def tiny(project: Project) -> None:
     def study(config: dict[str, Any]) -> None:
         config["settings"] = ["digits"]
         config["seeds"] = [0, 1]
+        config["measures"]["sharpness"] |= {"samples": 128, "iterations": 4}
 
     def digits(block: dict[str, Any]) -> None:
         del block["groups"]["with_noisy"]
         block["methods"] = ["umtg"]
         block["training"]["epochs"] = 2
+        block["measuring"]["every"] = 1
         block["sweep"] = {"learning_rates": [0.005, 1.0e30], "batch_sizes": [64], "epochs": 1, "seed": 0}
         block["figures"]["a1"]["groups"] = ["with_digits2"]
 

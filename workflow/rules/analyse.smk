@@ -32,33 +32,34 @@ rule analyse:
         " --out {params.folder} > {log} 2>&1"
 
 
-rule figure_a1:
+rule factors:
     input:
-        points=f"{TABLES}/points.parquet",
-        curves=f"{TABLES}/curves.parquet",
-        separation=f"{TABLES}/separation.csv",
+        lambda wildcards: files_of(selected_of(wildcards))
+        + factors_of(selected_of(wildcards)),
     output:
-        pdf="results/figures/{setting}/fig_a1.pdf",
-        png=report(
-            "results/figures/{setting}/fig_a1.png",
-            caption="../report/fig_a1.rst",
-            category="Figures",
-            labels={"figure": "A1", "setting": "{setting}"},
-        ),
-        csv="results/figures/{setting}/fig_a1.csv",
+        factors=f"{TABLES}/factors.parquet",
+        curves=f"{TABLES}/factor_curves.parquet",
+        deltas=f"{TABLES}/deltas.csv",
+        table_a1=f"{TABLES}/table_a1.csv",
+        methods=f"{TABLES}/methods.csv",
+        shares=f"{TABLES}/shares.csv",
+        auxiliary=f"{TABLES}/auxiliary.csv",
+        correlations=f"{TABLES}/correlations.csv",
     log:
-        "logs/figure_a1/{setting}.log",
+        "logs/factors/{setting}.log",
     benchmark:
-        "results/benchmarks/figure_a1/{setting}.tsv"
+        "results/benchmarks/factors/{setting}.tsv"
     conda:
         "../envs/tasktrace.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=4000,
+        runtime=30,
     params:
-        tables=lambda wildcards, input: folder(input.points),
-        options=lambda wildcards: json.dumps(STUDY.figure_a1(wildcards.setting)),
+        folder=lambda wildcards, output: folder(output.factors),
+        runs=lambda wildcards: folders_of(selected_of(wildcards)),
+        identities=lambda wildcards: identities_of(selected_of(wildcards)),
+        options=lambda wildcards: json.dumps(STUDY.factor_options(wildcards.setting)),
     shell:
-        "tasktrace figure a1 {wildcards.setting} --tables {params.tables} --options {params.options:q}"
-        " --out {output.png} > {log} 2>&1"
+        "tasktrace factors {wildcards.setting} --runs {params.runs} --identities {params.identities} --options {params.options:q}"
+        " --out {params.folder} > {log} 2>&1"

@@ -56,8 +56,7 @@ def sweep_of(wildcards):
 
 
 def selected_of(wildcards):
-    arms = STUDY.arms(wildcards.setting)
-    return [run for arm in arms for run in STUDY.selected_runs(arm)]
+    return STUDY.selected_runs_of(wildcards.setting)
 
 
 def prepared_data(wildcards):
@@ -78,15 +77,51 @@ def measure_spec(wildcards):
     return json.dumps(STUDY.measure_spec(wildcards.arm.partition("/")[0]))
 
 
-def figure_files(figure, settings):
+def factors_of(runs):
     return [
-        f"results/figures/{setting}/fig_{figure}.{ending}"
-        for setting in settings
-        for ending in ("pdf", "png")
+        f"results/runs/{run.path}/{name}"
+        for run in runs
+        for name in ("factors.json", "factors.parquet")
     ]
+
+
+def figure_options(figure):
+    """What a figure's rule passes on, as a function of its wildcards."""
+    return lambda wildcards: json.dumps(STUDY.figure(figure, wildcards.setting))
+
+
+def figure_files(figure, settings):
+    """A figure of every setting that can show it.
+
+    Where none can, the target says so, and is not done by doing nothing.
+    """
+    able = [name for name in settings if figure in STUDY.figures_of(name)]
+
+    def files(wildcards):
+        if not able:
+            raise WorkflowError(
+                f"fig_{figure}: no setting of the study can show it: a4 needs two methods, a5 and a6 need auxiliary sets; "
+                f"the settings are {', '.join(settings)}"
+            )
+        return [
+            f"results/figures/{name}/fig_{figure}.{ending}"
+            for name in able
+            for ending in ("pdf", "png")
+        ]
+
+    return files
 
 
 def results_of(settings):
-    return figure_files("a1", settings) + [
-        f"results/report/{setting}.html" for setting in settings
+    figures = [
+        f"results/figures/{name}/fig_{figure}.{ending}"
+        for name in settings
+        for figure in STUDY.figures_of(name)
+        for ending in ("pdf", "png")
     ]
+    pages = [
+        f"results/{page}"
+        for name in settings
+        for page in (f"figures/{name}/tab_a1.html", f"report/{name}.html")
+    ]
+    return figures + pages

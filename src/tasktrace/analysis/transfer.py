@@ -51,6 +51,37 @@ def transfer(runs: list[FinishedRun], best_checkpoints: int, band: float) -> pd.
     return pd.DataFrame(found)
 
 
+def over_seeds(values: pd.Series, side: str) -> dict[str, Any]:
+    """``mean``, ``std`` (sample standard deviation) and number of ``seeds`` of one side of a comparison.
+
+    Args:
+        values: One a seed; NaN for a seed without a value, which counts nowhere.
+        side: ``stl`` or ``mtl``, which the names of the three begin with.
+    """
+    return {
+        f"{side}_mean": values.mean(),
+        f"{side}_std": values.std(ddof=1),
+        f"{side}_seeds": int(values.notna().sum()),
+    }
+
+
+def compared(sides: dict[str, Any], band: float) -> tuple[float, Any]:
+    """What training together changes, and whether that is significant.
+
+    Args:
+        sides: What :func:`over_seeds` gives for ``stl`` and ``mtl``.
+        band: Half-width of an interval, in sample standard deviations over seeds.
+
+    Returns:
+        The mean of ``mtl`` less that of ``stl``, and whether the intervals mean +- band * std do not overlap: NA with
+        fewer than two seeds on a side.
+    """
+    delta = sides["mtl_mean"] - sides["stl_mean"]
+    if min(sides["stl_seeds"], sides["mtl_seeds"]) < 2:
+        return delta, pd.NA
+    return delta, bool(bands_apart(np.array(delta), np.array(sides["mtl_std"]), np.array(sides["stl_std"]), band))
+
+
 def _row(run: FinishedRun, task: Task, best_checkpoints: int) -> dict[str, Any]:
     arm = {name: getattr(run.arm, name) for name in ("optimizer", "method", "group")}
     row = {**arm, "task": task.name, "diverged": run.diverged}
@@ -62,19 +93,16 @@ def _row(run: FinishedRun, task: Task, best_checkpoints: int) -> dict[str, Any]:
 
 def _summary(rows: pd.DataFrame, side: str) -> dict[str, Any]:
     return {
-        f"{side}_mean": rows["G"].mean(),
-        f"{side}_std": rows["G"].std(ddof=1),
-        f"{side}_seeds": int(rows["G"].notna().sum()),
+        **over_seeds(rows["G"], side),
         f"{side}_diverged": int(rows["diverged"].sum()),
         f"{side}_lowest_loss": rows["loss"].mean(),
     }
 
 
 def _compared(sides: dict[str, Any], task: Task, band: float) -> dict[str, Any]:
-    delta = sides["mtl_mean"] - sides["stl_mean"]
-    if min(sides["stl_seeds"], sides["mtl_seeds"]) < 2:
+    delta, significant = compared(sides, band)
+    if significant is pd.NA:
         return {"delta": delta, "significant": pd.NA, "transfer": pd.NA}
-    significant = bool(bands_apart(np.array(delta), np.array(sides["mtl_std"]), np.array(sides["stl_std"]), band))
     better = (delta > 0) == task.higher_is_better
     sign = ("positive" if better else "negative") if significant else "none"
     return {"delta": delta, "significant": significant, "transfer": sign}

@@ -160,6 +160,10 @@ class Study:
         """The arm's runs at its selected point, one per seed."""
         return [Run(arm, SELECTED, seed) for seed in self.config["seeds"]]
 
+    def selected_runs_of(self, setting: str) -> list[Run]:
+        """All runs of a setting at their selected points."""
+        return [run for arm in self.arms(setting) for run in self.selected_runs(arm)]
+
     @functools.cached_property
     def auxiliary(self) -> dict[str, dict[str, dict[str, tuple[str, ...]]]]:
         """Section 5's auxiliary sets: by setting and target task, the groups and their tasks, the target first."""
@@ -245,19 +249,45 @@ class Study:
             },
         }
 
-    def figure_a1(self, setting: str) -> Spec:
-        """Figure A1 of one setting: its task, its curves (single-task first) and how it is drawn."""
+    def figures_of(self, setting: str) -> list[str]:
+        """Study A's figures that can be drawn of a setting.
+
+        Figure A4 compares methods with the first one, A5 and A6 need auxiliary sets.
+        """
+        block = self.find_setting(setting)
+        compared = ["a4"] if len(block["methods"]) > 1 else []
+        conflict = ["a5", "a6"] if self.auxiliary[setting] else []
+        return ["a1", "a2", "a3", *compared, *conflict]
+
+    def figure(self, name: str, setting: str) -> Spec:
+        """What a figure or table of one setting shows, and how it is drawn.
+
+        Returns:
+            ``task``, ``optimizer``, ``method`` and ``curves`` (groups with their labels, single-task first) as the
+            setting's ``figures.a1`` chooses them; ``metric`` (of the task), ``metrics`` (of all), ``labels`` (of all
+            groups), ``baseline`` and ``methods``, ``auxiliary`` (target to groups), ``factors``, ``band``,
+            ``aggregation``, and the figure's size.
+        """
         block = self.find_setting(setting)
         a1 = block["figures"]["a1"]
-        groups = [{"group": f"mtl.{name}", "label": block["groups"][name]["label"]} for name in a1["groups"]]
+        labels = {f"mtl.{group}": members["label"] for group, members in block["groups"].items()}
+        groups = [{"group": f"mtl.{group}", "label": labels[f"mtl.{group}"]} for group in a1["groups"]]
         return {
+            "setting": setting,
             "task": a1["task"],
             "optimizer": a1.get("optimizer", block["optimizers"][0]),
             "method": a1.get("method", block["methods"][0]),
             "curves": [{"group": f"stl.{a1['task']}", "label": "STL"}, *groups],
             "metric": self._task(setting, a1["task"]).metric,
+            "metrics": {task.name: task.metric for task in self._tasks(setting).values()},
+            "labels": labels,
+            "baseline": block["methods"][0],
+            "methods": block["methods"][1:],
+            "auxiliary": self.factor_options(setting)["auxiliary"],
+            "factors": self.config["analysis"]["factors"],
             "band": self.config["analysis"]["band"],
-            **self.config["figures"]["a1"],
+            "aggregation": self.config["analysis"]["aggregation"],
+            **self.config["figures"].get(name, {}),
         }
 
     def _tasks_alone(self, setting: str) -> list[str]:

@@ -151,6 +151,7 @@ class Session:
         content = {
             "run": self._job.path,
             "identity": identity(self._record["spec"]),
+            "trajectory": self._record["trajectory"],
             "measuring": MEASURING_VERSION,
             "spec": self._job.spec,
             "sample": {task.name: self._run.describe_sample(task) for task in self._run.tasks},

@@ -63,9 +63,13 @@ class TrainedRun:
         """The run's method as it was at the checkpoint.
 
         Args:
-            before: The one that the last batch was combined with; what it drew is not drawn again.
+            before: The one that the last batch of the pass was combined with, None at the first; what it drew is not
+                drawn again.
         """
         spec = self._record["spec"]
+        if before is None:
+            # TorchJD's random classes draw from the global generators, whose states no checkpoint holds.
+            torch.manual_seed(derive_seed(0, "measure", "method", self._epoch))
         method = run_method(spec["method"], len(self.tasks), spec["seed"]).to(self._device)
         state = dict(self._method_state)
         if before is not None and _GENERATOR in state:
@@ -95,7 +99,10 @@ class TrainedRun:
         """One task at the checkpoint, on at most ``samples`` of its training samples."""
         key = (task.name, samples)
         if key not in self._samples:
-            self._samples[key] = Sample(*self.inputs(task, self.rows(task, samples)), self.population(task))
+            inputs, targets = self.inputs(task, self.rows(task, samples))
+            if inputs.ndim == 4:  # laid out once as the model is, not in every pass
+                inputs = inputs.contiguous(memory_format=torch.channels_last)
+            self._samples[key] = Sample(inputs, targets, self.population(task))
 
         def generator(purpose: str) -> torch.Generator:
             return torch.Generator().manual_seed(derive_seed(0, "measure", purpose, task.name, self._epoch))

@@ -1,22 +1,13 @@
 """A setting's tables, selected points and runs as one page for the Snakemake report."""
 
-import html
 import json
 from pathlib import Path
 
 import pandas as pd
 
 from tasktrace.analysis.tables import table
+from tasktrace.figures.page import page
 from tasktrace.files import write_text
-
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 110em; padding: 0 1em; color: #222; }
-h1 { font-size: 1.5em; } h2 { font-size: 1.15em; margin-top: 2em; } p { max-width: 55em; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: 0.85em; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.3em 0.7em; border-bottom: 1px solid #ddd; text-align: left; white-space: nowrap; }
-th { background: #f3f5f7; }
-"""
 
 _TRANSFER = """G is the mean test metric over the epochs of best validation metric; delta is G together less G alone,
 mean over seeds, in the metric's units (a fraction for accuracy); significant where the intervals of mean and so many
@@ -47,12 +38,7 @@ def write_report(setting: str, tables: Path, selected: list[Path], out: Path) ->
         _section("Selected points", _SELECTED, _selections(selected)),
         _section("Runs", _RUNS, pd.read_csv(table(tables, "runs.csv"))),
     ]
-    title = f"tasktrace: {html.escape(setting)}"
-    write_text(
-        out,
-        f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{title}</title>'
-        f"<style>{_STYLE}</style></head>\n<body>\n<h1>{title}</h1>\n{''.join(sections)}</body>\n</html>\n",
-    )
+    write_text(out, page(f"tasktrace: {setting}", "".join(sections)))
 
 
 def _section(title: str, text: str, content: pd.DataFrame) -> str:

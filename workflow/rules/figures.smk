@@ -4,7 +4,7 @@ FIGURES = {
     "a1": ["points.parquet", "curves.parquet", "separation.csv"],
     "a2": ["points.parquet", "curves.parquet", "transfer.csv"],
     "a3": ["factors.parquet", "factor_curves.parquet"],
-    "a4": ["methods.csv", "shares.csv"],
+    "a4": ["methods.csv"],
     "a5": ["auxiliary.csv", "correlations.csv"],
     "a6": ["auxiliary.csv", "correlations.csv", "transfer.csv"],
 }

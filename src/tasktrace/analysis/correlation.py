@@ -35,7 +35,8 @@ def auxiliary_table(runs: list[TaskRun], auxiliary: dict[str, list[str]], option
     Returns:
         Columns optimizer, method, task (the target), group, ``seeds`` (runs); then, as means over seeds:
         ``similarity``, the mean over all checkpoints of the cosine between the target's and the multi-task gradient
-        (Eq. 6), every factor early in training (the loss bins), and G by the rule of Table 1; and
+        (Eq. 6), every factor early in training (the loss bins), and G by the rule of Table 1; their sample standard
+        deviations over seeds as ``<name>_std``; and
         ``early_checkpoints``, the smallest number that a factor of a seed is the mean of.
     """
     rows = [
@@ -89,7 +90,8 @@ def _standardised(values: Array) -> Array:
 
 
 def _auxiliary_columns(options: dict[str, Any]) -> list[str]:
-    return [*_NAMES, "group", "seeds", SIMILARITY, *compared_factors(options), G, "early_checkpoints"]
+    quantities = [SIMILARITY, *compared_factors(options), G]
+    return [*_NAMES, "group", "seeds", *quantities, *(f"{name}_std" for name in quantities), "early_checkpoints"]
 
 
 def _set_row(own: list[TaskRun], options: dict[str, Any]) -> dict[str, Any]:
@@ -97,9 +99,11 @@ def _set_row(own: list[TaskRun], options: dict[str, Any]) -> dict[str, Any]:
     nothing = pd.Series(dtype=float)
     similarity = [aggregates.mean_of(aggregates.finished(run.factors.get(SIMILARITY, nothing))) for run in own]
     by_seed = {SIMILARITY: similarity, **early, G: sides(own, [], G, "table1", options)[0]}
-    means = {name: pd.Series([seed.value for seed in seeds], dtype=float).mean() for name, seeds in by_seed.items()}
+    values = {name: pd.Series([seed.value for seed in seeds], dtype=float) for name, seeds in by_seed.items()}
+    means = {name: known.mean() for name, known in values.items()}
+    spreads = {f"{name}_std": known.std() for name, known in values.items()}
     checkpoints = [seed.checkpoints for seeds in early.values() for seed in seeds]
-    return {"seeds": len(own), **means, "early_checkpoints": min(checkpoints, default=0)}
+    return {"seeds": len(own), **means, **spreads, "early_checkpoints": min(checkpoints, default=0)}
 
 
 def _correlated(own: pd.DataFrame, quantity: str, names: Any, resamples: int) -> dict[str, Any]:

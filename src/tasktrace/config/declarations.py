@@ -1,8 +1,8 @@
 """Read what a component declares about itself without importing it.
 
 The workflow's process, every job on a cluster and ``snakemake -n`` need the options and version of each setting,
-model, method, optimizer and measure, but not torch, whose import takes seconds. So a component's module declares itself in
-plain statements at its top level:
+model, method, optimizer and measure, but not torch, whose import takes seconds. So a component's module declares
+itself in plain statements at its top level:
 
 - ``VERSION``: an integer, raised whenever the component's results change; it is part of every run's spec;
 - ``class Options``: a frozen dataclass whose fields are the component's options with their defaults;

@@ -309,8 +309,8 @@ class Study:
         possible = math.comb(len(others), block["size"])
         if possible < block["sets"]:
             raise ConfigError(
-                f"{self._file(setting)}: auxiliary: {block['sets']} different sets of {block['size']} are asked for, but "
-                f"the setting has {len(others)} tasks beside {target!r}, which make {possible}"
+                f"{self._file(setting)}: auxiliary: {block['sets']} different sets of {block['size']} are asked for, "
+                f"but the setting has {len(others)} tasks beside {target!r}, which make {possible}"
             )
         drawing = random.Random(derive_seed(block["seed"], "auxiliary", target))
         drawn: dict[tuple[str, ...], None] = {}

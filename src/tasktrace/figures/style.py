@@ -1,18 +1,29 @@
-"""One look for all figures: colours that everyone can tell apart, each with one meaning everywhere."""
+"""One look for all figures: colours that everyone can tell apart, and one meaning of a colour for all curves."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib as mpl
-from matplotlib.figure import Figure
+import pandas as pd
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.lines import Line2D
 
+from tasktrace.analysis.factor_tables import LOWEST_LOSS
 from tasktrace.files import atomic_path
 
 # Okabe and Ito's palette, which stays apart in every common colour-vision deficiency. Study A draws single-task
 # training blue, positive transfer green and negative transfer red; the palette's blue, green and vermilion are those.
+_GREEN, _VERMILION, _PURPLE, _ORANGE, _SKY, _BLACK = "#009E73", "#D55E00", "#CC79A7", "#E69F00", "#56B4E9", "#000000"
 STL = "#0072B2"
-_MTL = ("#009E73", "#D55E00", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+TRANSFER = {"positive": _GREEN, "negative": _VERMILION, "none": _BLACK}
+NEUTRAL = "#666666"
+_MTL = (_GREEN, _VERMILION, _PURPLE, _ORANGE, _SKY, _BLACK)
 _MARKERS = ("s", "^", "D", "v", "P", "X")
+_TASK_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "h")
+
+_LONGEST = 7
+"""Digits from which on a number is written with an exponent."""
 
 
 @dataclass(frozen=True)
@@ -24,22 +35,106 @@ class CurveStyle:
 
 
 @dataclass(frozen=True)
+class MethodStyle:
+    """How the markers of a multi-task method are drawn: the palette has fewer colours than there are methods."""
+
+    color: str
+    filled: bool = True
+
+    @property
+    def face(self) -> str:
+        """The colour inside a marker."""
+        return self.color if self.filled else "white"
+
+
+METHODS = {
+    "umtg": MethodStyle(_BLACK),
+    "mgda": MethodStyle(_PURPLE),
+    "pcgrad": MethodStyle(_ORANGE),
+    "gradnorm": MethodStyle(_GREEN),
+    "cagrad": MethodStyle(_VERMILION),
+    "uw": MethodStyle(_SKY),
+    "rlw": MethodStyle(_ORANGE, filled=False),
+    "imtl": MethodStyle(_GREEN, filled=False),
+    "aligned_mtl": MethodStyle(_VERMILION, filled=False),
+    "adatask": MethodStyle(_PURPLE, filled=False),
+    "mtl_io": MethodStyle(_SKY, filled=False),
+}
+"""The methods of the shipped study, by the names of their blocks; :func:`method_styles` has styles for others."""
+
+
+@dataclass(frozen=True)
 class MetricLabel:
-    """How a metric is shown: its axis label, the factor from stored to shown values, and the highest shown value."""
+    """How a metric is shown.
+
+    Attributes:
+        label: Its axis label.
+        factor: From stored to shown values.
+        highest: The highest shown value.
+        difference: The unit of a difference of shown values.
+    """
 
     label: str
     factor: float
     highest: float
+    difference: str
 
 
-METRICS = {"accuracy": MetricLabel("accuracy (%)", 100.0, 100.0)}
+METRICS = {"accuracy": MetricLabel("accuracy (%)", 100.0, 100.0, "points")}
+
+
+@dataclass(frozen=True)
+class FactorLabel:
+    """What a factor is called, and its unit."""
+
+    name: str
+    unit: str
+
+
+FACTORS = {
+    LOWEST_LOSS: FactorLabel("Lowest training loss", "nats"),
+    "sharpness": FactorLabel("Sharpness", "nats"),
+    # A squared gradient: what the loss is in, by what the parameters are in, squared.
+    "fisher": FactorLabel("Fisher trace", "nats²/parameter²"),
+    "coherence": FactorLabel("Gradient covariance", "nats²/parameter²"),
+}
 
 
 def curve_style(position: int) -> CurveStyle:
     """The style of a figure's curve; position 0 is single-task training."""
     if position == 0:
         return CurveStyle(STL, "o")
-    return CurveStyle(_MTL[(position - 1) % len(_MTL)], _MARKERS[(position - 1) % len(_MARKERS)])
+    turn, place = divmod(position - 1, len(_MTL))
+    # Another marker for the same colour, should the colours come again.
+    return CurveStyle(_MTL[place], _MARKERS[(place + turn) % len(_MARKERS)])
+
+
+def method_styles(methods: Sequence[str]) -> dict[str, MethodStyle]:
+    """The style of every method of a figure.
+
+    A method that :data:`METHODS` names has the same in every figure; others take those that are left in this one, in
+    turn.
+    """
+    taken = [METHODS[method] for method in methods if method in METHODS]
+    every = [MethodStyle(color, filled) for filled in (True, False) for color in _MTL]
+    free = [style for style in every if style not in taken] or every
+    others = [method for method in methods if method not in METHODS]
+    return {
+        method: METHODS[method] if method in METHODS else free[others.index(method) % len(free)] for method in methods
+    }
+
+
+def task_marker(position: int) -> str:
+    """The marker of a task where colours are methods; a number when the shapes are used up."""
+    return _TASK_MARKERS[position] if position < len(_TASK_MARKERS) else f"${position + 1}$"
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """A change with its sign, to so many significant digits, but all of a whole number's; NaN is an en dash."""
+    if pd.isna(value):
+        return "–"
+    is_large = 10**digits <= abs(value) < 10**_LONGEST
+    return (f"{value:+.0f}" if is_large else f"{value:+.{digits}g}").replace("-", "−")
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -58,8 +153,30 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def save(figure: Figure, png: Path, dpi: int) -> None:
-    """Write the figure as PNG and, beside it, as PDF; the same figure gives the same bytes."""
+def panels_area(figure: Figure) -> SubFigure:
+    """The part of a figure for panels and the labels that they share; the figure's legend stays clear of it."""
+    area = figure.subfigures()
+    assert isinstance(area, SubFigure)
+    return area
+
+
+def legend_below(figure: Figure, handles: Sequence[Line2D], title: str, columns: int = 1) -> None:
+    """The figure's legend, below the axes: inside, it would hide a part of some curve in one setting or another."""
+    figure.legend(
+        handles=handles,
+        loc="outside lower center",
+        title=title,
+        title_fontsize=8,
+        fontsize=8,
+        alignment="left",
+        ncols=columns,
+    )
+
+
+def save(figure: Figure, plotted: pd.DataFrame, png: Path, dpi: int) -> None:
+    """Write the figure as PNG, and beside it as PDF and its numbers as CSV; the same figure gives the same bytes."""
     for path, metadata in ((png, {}), (png.with_suffix(".pdf"), {"CreationDate": None})):
         with atomic_path(path) as temporary:
             figure.savefig(temporary, dpi=dpi, metadata=metadata, format=path.suffix.removeprefix("."))
+    with atomic_path(png.with_suffix(".csv")) as temporary:
+        plotted.to_csv(temporary, index=False)

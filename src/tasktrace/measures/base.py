@@ -45,6 +45,7 @@ class TaskModel(nn.Module):
         super().__init__()
         self.encoder = model.encoder
         self.head = model.heads[task]
+        self.training = model.training  # as its parts are
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Outputs of the task, shape (N, O)."""

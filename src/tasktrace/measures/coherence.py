@@ -120,7 +120,7 @@ def from_norms(small: Tensor, big: Tensor, batch_size: int, count: int, populati
     """
     noise_small = _correction(batch_size, population) / batch_size
     noise_big = _correction(count * batch_size, population) / (count * batch_size)
-    covariance = (small - big) / (noise_small - noise_big)
+    covariance = (small - big).clamp(min=0) / (noise_small - noise_big)  # below zero only by rounding
     gradient = (big * noise_small - small * noise_big) / (noise_small - noise_big)
     scale = covariance / gradient if gradient > 0 else torch.tensor(torch.nan)
     return torch.stack([covariance, gradient, scale.to(covariance)]).double()

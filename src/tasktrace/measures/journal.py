@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tasktrace.files import write_text
+from tasktrace.files import discard_temporaries, write_text
 from tasktrace.measures.base import Quantity
 
 Measured = list[list[Quantity]]
@@ -29,6 +29,7 @@ class Journal:
     def __init__(self, path: Path, report: Callable[[str], None]) -> None:
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
+        discard_temporaries(path)
         self._entries: dict[tuple[str, int], Measured] = {}
         text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
         damaged = sum(not self._read(line) for line in text.splitlines())

@@ -51,6 +51,7 @@ def _gradients(run: TrainedRun, size: int, count: int) -> Iterator[BatchGradient
     jacobian = TaskJacobian(run.parts, suits_batching(run.parts))
     method: Method | None = None
     for batch in _batches(run, size, count):
+        run.parts.model.zero_grad()
         losses = jacobian.fill(batch)
         # Before anything else goes backward: the gradients lie in the heads' parameters.
         heads = [torch.cat([gradient_of(own).flatten() for own in head.parameters()]) for head in run.parts.heads]
@@ -59,7 +60,7 @@ def _gradients(run: TrainedRun, size: int, count: int) -> Iterator[BatchGradient
             method = run.method(method)
             combined = _combined(jacobian, method, batch, losses)
         yield BatchGradients(jacobian.matrix, heads, combined)
-        run.parts.model.zero_grad()
+    run.parts.model.zero_grad()
 
 
 def _batches(run: TrainedRun, size: int, count: int) -> Iterator[Batch]:

@@ -1,0 +1,26 @@
+"""A page of tables that stands alone: no script, no other file."""
+
+from html import escape
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 110em; padding: 0 1em; color: #222; }
+h1 { font-size: 1.5em; } h2 { font-size: 1.15em; margin-top: 2em; } p { max-width: 55em; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-size: 0.85em; font-variant-numeric: tabular-nums; }
+th, td { padding: 0.3em 0.7em; border-bottom: 1px solid #ddd; text-align: left; white-space: nowrap; }
+th { background: #f3f5f7; }
+"""
+
+
+def page(title: str, body: str) -> str:
+    """A page's HTML.
+
+    Args:
+        title: Its title and heading, as plain text.
+        body: What comes below the heading, as HTML.
+    """
+    name = escape(title)
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{name}</title>'
+        f"<style>{_STYLE}</style></head>\n<body>\n<h1>{name}</h1>\n{body}</body>\n</html>\n"
+    )

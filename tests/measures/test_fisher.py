@@ -1,0 +1,287 @@
+"""Fisher traces against gradients of single samples and dense matrices, closed forms, and each other."""
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from tasktrace.errors import ConfigError
+from tasktrace.measures import fisher
+from tasktrace.measures.base import Sample, Subject, TaskModel
+from tasktrace.measures.fisher import Measure, Options, draw_labels
+from tasktrace.models import MultiTaskModel
+from tasktrace.tasks import Task
+from tasktrace.training.objectives import LOSSES
+
+CLASSES = 4
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(torch_as_it_was):
+    torch.set_num_threads(1)
+
+
+def mlp():
+    return nn.Sequential(nn.Linear(5, 6), nn.Tanh()), nn.Linear(6, CLASSES), (5,)
+
+
+def conv_net():
+    encoder = nn.Sequential(
+        nn.Conv2d(1, 3, 3, stride=2, bias=False), nn.BatchNorm2d(3), nn.ReLU(inplace=True), nn.Flatten()
+    )
+    return encoder, nn.Linear(12, CLASSES), (1, 6, 6)
+
+
+def linear():
+    return nn.Identity(), nn.Linear(5, CLASSES), (5,)
+
+
+class Positions(nn.Module):
+    """Outputs (N, C, 2): a label at each of two positions."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(6, 2 * CLASSES)
+
+    def forward(self, features):
+        return torch.tanh(self.layer(features)).unflatten(1, (CLASSES, 2)) * 2
+
+
+def images():
+    return nn.Sequential(nn.Linear(5, 6), nn.Tanh()), Positions(), (5,)
+
+
+def make_subject(make=mlp, samples=12, seed=0, loss="cross_entropy"):
+    """A net in float64 with decided outputs, and random data."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(7)
+        encoder, head, shape = make()
+        inputs = torch.randn(samples, *shape)
+        encoder(inputs)  # running statistics that are not trivial
+        model = MultiTaskModel(encoder, {"own": head}).double().eval()
+        for parameter in model.parameters():
+            parameter.data *= 2
+        outputs = model(inputs.double(), "own")
+        targets = torch.randint(0, CLASSES, (samples, *outputs.shape[2:]))
+        if loss == "mse":
+            targets = torch.randn_like(outputs.detach())
+    task = Task(name="own", outputs=CLASSES, loss=loss)
+    sample = Sample(inputs.double(), targets, population=1000)
+    return Subject(task, TaskModel(model, "own"), sample, lambda _: torch.Generator().manual_seed(seed))
+
+
+def measured(subject, **options):
+    """Trace and mini-batch quantity."""
+    options = {"samples": 1024, "batch_size": 4, **options}
+    trace, minibatch = Measure(Options(**options)).measure(subject)
+    assert (trace.name, minibatch.name) == ("trace", "minibatch")
+    return trace, minibatch
+
+
+def gradient(subject, inputs, labels, parameters="model"):
+    """The gradient of the mean loss as one vector."""
+    chosen = list(subject.model.chosen(parameters).values())
+    loss = subject.loss(subject.model(inputs), labels)
+    return torch.cat([own.flatten() for own in torch.autograd.grad(loss, chosen)])
+
+
+def by_class(subject, parameters="model"):
+    """p(c|x) and |grad l(x, c)|^2 of every sample and class, both (n, C), one after the other."""
+    squares = [
+        [float(gradient(subject, own[None], torch.tensor([label]), parameters).square().sum()) for label in range(4)]
+        for own in subject.sample.inputs
+    ]
+    probabilities = subject.model(subject.sample.inputs).detach().softmax(dim=1)
+    return probabilities, torch.tensor(squares, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("parameters", ["model", "encoder"])
+@pytest.mark.parametrize("make", [mlp, conv_net])
+def test_all_labels_give_the_trace_of_the_dense_matrix(make, parameters):
+    subject = make_subject(make)
+    probabilities, _ = by_class(subject)
+    matrix = 0.0
+    for own, weights in zip(subject.sample.inputs, probabilities, strict=True):
+        for label, weight in enumerate(weights):
+            score = gradient(subject, own[None], torch.tensor([label]), parameters)
+            matrix = matrix + float(weight) * torch.outer(score, score) / len(subject.sample)
+    trace, minibatch = measured(subject, labels="all", parameters=parameters)
+    assert trace.value == pytest.approx(float(matrix.trace()), rel=1e-10)
+    assert minibatch.value == pytest.approx(float(matrix.trace()) / 4, rel=1e-10)
+    means = torch.stack([weights @ squares for weights, squares in zip(*by_class(subject, parameters), strict=True)])
+    assert trace.stderr == pytest.approx(float(means.std()) / 12**0.5, rel=1e-10)
+    assert minibatch.stderr == pytest.approx(trace.stderr / 4)
+
+
+def test_the_closed_form_of_a_linear_softmax():
+    subject = make_subject(linear)
+    inputs = subject.sample.inputs
+    probabilities = subject.model(inputs).detach().softmax(dim=1)
+    expected = (inputs.square().sum(dim=1) + 1) * (probabilities * (1 - probabilities)).sum(dim=1)
+    assert measured(subject, labels="all")[0].value == pytest.approx(float(expected.mean()), rel=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:FutureWarning")
+def test_a_classifiers_fisher_is_its_generalised_gauss_newton_matrix():
+    from curvlinops import GGNLinearOperator
+
+    subject = make_subject()
+    data = [(subject.sample.inputs, subject.sample.targets)]
+    parameters = list(subject.model.parameters())
+    operator = GGNLinearOperator(subject.model, nn.CrossEntropyLoss(), parameters, data, check_deterministic=False)
+    dense = operator @ torch.eye(operator.shape[0], dtype=torch.float64)
+    assert measured(subject, labels="all")[0].value == pytest.approx(float(dense.trace()), rel=1e-10)
+
+
+@pytest.mark.parametrize("make", [mlp, conv_net])
+def test_sampled_labels_are_unbiased(make):
+    subject = make_subject(make)
+    draws = 500
+    probabilities, squares = by_class(subject)
+    means = (probabilities * squares).sum(dim=1)
+    variances = (probabilities * squares.square()).sum(dim=1) - means.square()
+    error = float((variances / draws).sum().sqrt()) / len(subject.sample)
+    trace, minibatch = measured(subject, draws=draws)
+    assert 0 < abs(trace.value - float(means.mean())) < 3 * error
+    assert error < 0.05 * trace.value
+    assert minibatch.value == trace.value / 4
+    # More draws, less noise, and the same over samples.
+    assert trace.stderr == pytest.approx(float(means.std()) / 12**0.5, rel=0.2)
+
+
+def test_one_draw_is_one_label_for_every_sample():
+    subject = make_subject(seed=3)
+    probabilities, squares = by_class(subject)
+    (labels,) = draw_labels(probabilities, 1, torch.Generator().manual_seed(3))
+    expected = squares.gather(1, labels[:, None])[:, 0]
+    assert len(set(labels.tolist())) > 1
+    trace, _ = measured(subject, draws=1)
+    assert trace.value == pytest.approx(float(expected.mean()), rel=1e-10)
+    assert trace.stderr == pytest.approx(float(expected.std()) / 12**0.5, rel=1e-10)
+
+
+@pytest.mark.parametrize("make", [mlp, conv_net, images])
+def test_drawn_mini_batches_have_the_trace_over_their_size(make):
+    subjects = [make_subject(make, seed=seed) for seed in range(40)]
+    drawn = torch.tensor([measured(own, minibatch="drawn", draws=10)[1].value for own in subjects])
+    many = (
+        measured(subjects[0], draws=2000)[1].value if make is images else measured(subjects[0], labels="all")[1].value
+    )
+    error = float(drawn.std()) / 40**0.5
+    assert abs(float(drawn.mean()) - many) < 3 * error
+    assert error < 0.05 * many
+
+
+def test_a_drawn_mini_batch_is_the_gradient_of_its_mean_loss():
+    subject = make_subject(samples=11, seed=5)
+    generator = torch.Generator().manual_seed(5)
+    probabilities = subject.model(subject.sample.inputs).detach().softmax(dim=1)
+    draw_labels(probabilities, 3, generator)  # those of the single samples come first
+    expected = []
+    for piece in (slice(0, 4), slice(4, 8)):  # the last three samples fill no batch
+        labels = draw_labels(probabilities[piece], 3, generator)
+        squares = [gradient(subject, subject.sample.inputs[piece], own).square().sum() for own in labels]
+        expected.append(torch.stack(squares).mean())
+    _, minibatch = measured(subject, minibatch="drawn", draws=3)
+    assert minibatch.value == pytest.approx(float(sum(expected)) / 2, rel=1e-10)
+    assert minibatch.stderr == pytest.approx(abs(float(expected[0] - expected[1])) / 2, rel=1e-10)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
+@pytest.mark.parametrize("labels", ["true", "sampled", "all"])
+def test_the_empirical_fisher_has_the_data_s_labels(labels, loss, monkeypatch):
+    if (loss == "cross_entropy") != (labels == "true"):
+        pytest.skip("labels of a distribution")
+    monkeypatch.setitem(LOSSES, "mse", functional.mse_loss)
+    subject = make_subject(loss=loss)
+    inputs, targets = subject.sample.inputs, subject.sample.targets
+    pairs = zip(inputs, targets, strict=True)
+    single = torch.stack([gradient(subject, x[None], y[None]).square().sum() for x, y in pairs])
+    batches = torch.stack([gradient(subject, x, y).square().sum() for x, y in subject.sample.batches(4)])
+    for minibatch in ("exact", "drawn"):
+        found = measured(subject, labels=labels, minibatch=minibatch)
+        for own, expected in zip(found, (single, batches), strict=True):
+            assert own.value == pytest.approx(float(expected.mean()), rel=1e-10)
+            assert own.stderr == pytest.approx(float(expected.std()) / len(expected) ** 0.5, rel=1e-10)
+
+
+def test_a_label_at_every_position():
+    subject = make_subject(images)
+    probabilities = subject.model(subject.sample.inputs).detach().softmax(dim=1)
+    expected = 0.0
+    for own, weights in zip(subject.sample.inputs, probabilities, strict=True):
+        for first in range(CLASSES):
+            for second in range(CLASSES):
+                score = gradient(subject, own[None], torch.tensor([[first, second]]))
+                expected += float(weights[first, 0] * weights[second, 1] * score.square().sum()) / 12
+    several = torch.tensor([measured(make_subject(images, seed=seed), draws=40)[0].value for seed in range(20)])
+    error = float(several.std()) / 20**0.5
+    assert abs(float(several.mean()) - expected) < 3 * error
+    assert error < 0.05 * expected
+    with pytest.raises(ConfigError, match="labels 'all' needs one label per sample, and own has outputs of shape"):
+        measured(subject, labels="all")
+
+
+@pytest.mark.parametrize("labels", ["sampled", "all", "true"])
+def test_samples_in_a_forward_pass_change_nothing(labels, monkeypatch):
+    subject = make_subject(conv_net)
+    whole = measured(subject, labels=labels)
+    monkeypatch.setattr(fisher, "_CHUNK", 5)
+    for own, expected in zip(measured(subject, labels=labels), whole, strict=True):
+        assert own.value == pytest.approx(expected.value, rel=1e-12)
+        assert own.stderr == pytest.approx(expected.stderr, rel=1e-12)
+
+
+def test_nothing_is_left_changed():
+    subject = make_subject(conv_net)
+    state, random = copy.deepcopy(subject.model.state_dict()), torch.random.get_rng_state()
+    for minibatch in ("exact", "drawn"):
+        assert measured(subject, minibatch=minibatch) == measured(subject, minibatch=minibatch)
+    assert all(torch.equal(value, state[name]) for name, value in subject.model.state_dict().items())
+    assert all(own.grad is None and own.requires_grad for own in subject.model.parameters())
+    assert torch.equal(torch.random.get_rng_state(), random)
+
+
+def test_too_few_samples():
+    subject = make_subject(samples=3)
+    assert measured(subject)[1].value == measured(subject)[0].value / 4  # exact needs no batch
+    with pytest.raises(ConfigError, match="measure fisher: own has 3 training samples, fewer than batch_size 4"):
+        measured(subject, minibatch="drawn")
+    assert math.isnan(measured(make_subject(samples=1))[0].stderr)
+    assert math.isnan(measured(make_subject(samples=4), minibatch="drawn")[1].stderr)
+
+
+def test_a_model_that_is_no_number_has_a_fisher_that_is_none():
+    subject = make_subject()
+    next(subject.model.parameters()).data[:] = torch.nan
+    for minibatch in ("exact", "drawn"):
+        assert all(math.isnan(own.value) for own in measured(subject, minibatch=minibatch))
+
+
+def test_drawn_labels_follow_their_probabilities():
+    probabilities = torch.tensor([[0.0, 0.5, 0.5, 0.0], [0.1, 0.2, 0.3, 0.4]], dtype=torch.float64)
+    draws = 10_000
+    labels = draw_labels(probabilities, draws, torch.Generator().manual_seed(0))
+    assert labels.shape == (draws, 2)
+    shares = functional.one_hot(labels, 4).double().mean(dim=0)
+    assert ((shares - probabilities).abs() <= 3 * (probabilities * (1 - probabilities) / draws).sqrt()).all()
+    positions = draw_labels(probabilities.T[None], 5, torch.Generator().manual_seed(0))
+    assert positions.shape == (5, 1, 2)
+    # Another model with nearly the same probabilities gets nearly the same labels.
+    others = draw_labels(probabilities + 1e-3, draws, torch.Generator().manual_seed(0))
+    assert 0 < float((others != labels).double().mean()) < 0.01
+
+
+@pytest.mark.parametrize(
+    "options", [{"draws": 0}, {"batch_size": 0}, {"samples": 0}, {"samples": 10, "batch_size": 11}]
+)
+def test_options_out_of_range_are_refused(options):
+    with pytest.raises(ValueError, match=f"{list(options)[-1]} must be at least 1"):
+        Options(**options)
+
+
+def test_samples_that_the_measure_asks_for():
+    assert Measure(Options()).samples == 1024

@@ -3,6 +3,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import yaml
@@ -10,11 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasktrace.config import Arm, Run, Study
-from tasktrace.config.declarations import _FOLDERS
-from tasktrace.config.study import SELECTED, component_options, parse_point, point_name, resolved
+from tasktrace.config.declarations import _FOLDERS, declaration
+from tasktrace.config.study import (
+    SELECTED,
+    TRAINING_VERSION,
+    component_options,
+    parse_point,
+    point_name,
+    resolved,
+)
 from tasktrace.errors import ConfigError
 from tasktrace.files import canonical_json
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 CONFIG = "config/config.yaml"
 DIGITS = "config/settings/digits.yaml"
 
@@ -71,10 +80,30 @@ def assert_refused(*parts):
             [f"{CONFIG}: optimizers.adam.eps: expected a finite number, found True (bool)"],
         ),
         ({"colour": "blue"}, [f"{CONFIG}: unknown key 'colour'; allowed: settings, demo, seeds, methods"]),
-        ({"analysis": {"width": 2}}, [f"{CONFIG}: analysis: unknown key 'width'; allowed: band"]),
+        ({"analysis": {"width": 2}}, [f"{CONFIG}: analysis: unknown key 'width'; allowed: factors"]),
         ({"analysis": {"band": True}}, [f"{CONFIG}: analysis.band: expected number, found True"]),
         ({"analysis": {"band": float("nan")}}, [f"{CONFIG}: analysis.band: ", "finite", "nan"]),
         ({"analysis": {"band": 0}}, [f"{CONFIG}: analysis.band: ", "minimum of 0"]),
+        (
+            {"measures": {"mine": {"measure": "flatness"}}},
+            [f"{CONFIG}: measures.mine: unknown measure 'flatness'; ", "fisher"],
+        ),
+        (
+            {"measures": {"fisher": {"draws": 0}}},
+            [f"{CONFIG}: measures.fisher: draws must be at least 1, found 0"],
+        ),
+        (
+            {"analysis": {"factors": {"fisher": "fishy.trace"}}},
+            [f"{CONFIG}: analysis.factors.fisher: unknown measure 'fishy'; allowed: sharpness, fisher, coherence"],
+        ),
+        ({"analysis": {"factors": {"fisher": "fisher"}}}, [f"{CONFIG}: analysis.factors.fisher: ", "'fisher'"]),
+        (
+            {"analysis": {"early_bins": [4, 2]}},
+            [
+                f"{CONFIG}: analysis.early_bins: expected the first and the last of 20 bins, counted from 1, found [4, 2]"
+            ],
+        ),
+        ({"analysis": {"end_bins": [18, 21]}}, [f"{CONFIG}: analysis.end_bins: ", "[18, 21]"]),
         ({"seeds": [0]}, [f"{CONFIG}: seeds: ", "[0]"]),
         ({"seeds": [0, -1]}, [f"{CONFIG}: seeds[1]: ", "-1", "minimum of 0"]),
         ({"seeds": [0, "1"]}, [f"{CONFIG}: seeds[1]: expected integer, found '1'"]),
@@ -230,7 +259,7 @@ def test_building_a_study_imports_neither_torch_nor_pandas_nor_numpy(project):
         "import tasktrace.config\n"
         "study = tasktrace.config.Study.load()\n"
         "count = len([study.run_spec(run) for run in study.runs.values()])\n"
-        "figures = [study.figure_a1(setting) for setting in study.settings]\n"
+        "figures = [study.figure(name, setting) for setting in study.settings for name in study.figures_of(setting)]\n"
         "print(count, sorted({'torch', 'pandas', 'numpy', 'sklearn', 'matplotlib'} & set(sys.modules)))\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -335,7 +364,7 @@ def test_the_name_of_a_point_is_short_and_the_same_for_equal_rates():
 def test_the_spec_of_a_sweep_run(study):
     spec = study.run_spec(study.runs["digits/mtl.with_noisy/umtg/adam/lr0.001_bs64/seed0"])
     assert spec == {
-        "training": 1,
+        "training": TRAINING_VERSION,
         "setting": "digits",
         "group": "mtl.with_noisy",
         "tasks": ["digits1", "noisy_digits"],
@@ -495,7 +524,7 @@ def test_the_options_of_a_component_are_what_is_neither_name_nor_version():
 
 
 def test_figure_a1_has_the_task_alone_first_and_then_its_groups(study):
-    figure = study.figure_a1("digits")
+    figure = study.figure("a1", "digits")
     assert (figure["task"], figure["method"], figure["optimizer"]) == ("digits1", "umtg", "adam")
     assert figure["curves"] == [
         {"group": "stl.digits1", "label": "STL"},
@@ -513,7 +542,7 @@ def test_figure_a1_can_name_its_method_and_optimizer(configure):
         optimizers=["adam", "sgdm"],
         figures={"a1": {"method": "umtg_mean", "optimizer": "sgdm"}},
     )
-    figure = Study.load().figure_a1("digits")
+    figure = Study.load().figure("a1", "digits")
     assert (figure["method"], figure["optimizer"]) == ("umtg_mean", "sgdm")
 
 
@@ -526,4 +555,97 @@ def test_alone_limits_the_tasks_that_are_trained_alone(configure):
 def test_the_task_of_a_figure_has_to_be_trained_alone(configure):
     configure("settings/digits.yaml", alone=["digits2"])
     with pytest.raises(ConfigError, match=r"figures\.a1\.task: unknown task 'digits1'; allowed: digits2"):
+        Study.load()
+
+
+def test_a_figure_is_offered_where_the_setting_can_show_it(configure, study):
+    assert study.figures_of("digits") == ["a1", "a2", "a3"]
+    configure("config.yaml", methods={"mgda": {"method": "mgda"}})
+    configure("settings/digits.yaml", methods=["umtg", "mgda"], auxiliary={**AUXILIARY, "sets": 1, "size": 1})
+    both = Study.load()
+    assert both.figures_of("digits") == ["a1", "a2", "a3", "a4", "a5", "a6"]
+    assert (both.figure("a4", "digits")["baseline"], both.figure("a4", "digits")["methods"]) == ("umtg", ["mgda"])
+    assert list(both.figure("a5", "digits")["auxiliary"]) == ["digits1"]
+
+
+# --- measuring -----------------------------------------------------------------------------------------------------
+
+
+def test_measures_are_named_checked_and_without_their_defaults(configure):
+    configure(
+        "config.yaml", measures={"sharpness": {"rhos": [0.002], "samples": 512}, "wide": {"measure": "sharpness"}}
+    )
+    configure("settings/digits.yaml", measuring={"measures": ["sharpness", "wide"], "every": 3})
+    spec = Study.load().measure_spec("digits")
+    version = declaration("measure", "sharpness").version
+    assert spec == {
+        "every": 3,
+        "measures": {
+            "sharpness": {"name": "sharpness", "version": version, "samples": 512},
+            "wide": {"name": "sharpness", "version": version},
+        },
+    }
+
+
+def test_what_is_measured_is_no_part_of_a_run(configure, study):
+    before = {path: study.run_spec(run) for path, run in study.runs.items()}
+    configure("config.yaml", measures={"sharpness": {"samples": 128}})
+    configure("settings/digits.yaml", measuring={"measures": ["fisher"], "every": 7})
+    after = Study.load()
+    assert {path: after.run_spec(run) for path, run in after.runs.items()} == before
+
+
+# --- auxiliary sets ------------------------------------------------------------------------------------------------
+
+AUXILIARY = {"targets": ["digits1"], "sets": 2, "size": 1, "seed": 0}
+
+
+def pairs(**changed):
+    """The shipped setting of digit pairs."""
+    config = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
+    config.update(settings=["digit_pairs"], demo=[], overrides={"digit_pairs": {"auxiliary": changed}})
+    return Study(config, REPOSITORY)
+
+
+def test_auxiliary_sets_are_different_seeded_and_of_other_tasks():
+    study = pairs()
+    groups = study.auxiliary["digit_pairs"]
+    block = study.settings["digit_pairs"]["auxiliary"]
+    assert list(groups) == block["targets"]
+    for target, sets in groups.items():
+        assert list(sets) == [f"aux_{target}_{number:02d}" for number in range(block["sets"])]
+        others = [tuple(tasks[1:]) for tasks in sets.values()]
+        assert len(set(others)) == block["sets"]
+        assert all(tasks[0] == target for tasks in sets.values())
+        assert all(target not in own and len(set(own)) == block["size"] for own in others)
+    assert pairs().auxiliary == study.auxiliary
+    assert pairs(seed=1).auxiliary != study.auxiliary
+
+
+def test_more_sets_leave_the_first_ones_as_they_are():
+    fewer, more = pairs(sets=3).auxiliary["digit_pairs"], pairs(sets=5).auxiliary["digit_pairs"]
+    for target, sets in fewer.items():
+        assert list(more[target].items())[:3] == list(sets.items())
+
+
+def test_all_sets_of_a_target_take_the_point_that_suits_it_alone():
+    study = pairs()
+    arm = study.find_arm("digit_pairs/mtl.aux_pair_4_9_03/umtg/adam")
+    assert [run.arm.group for run in study.sweep_runs(arm)] == ["stl.pair_4_9"] * len(study.sweep_runs(arm))
+    assert {run.arm.group for run in study.selected_runs(arm)} == {"mtl.aux_pair_4_9_03"}
+    assert len(study.runs) == len(set(study.runs))
+
+
+def test_all_possible_sets_can_be_asked_for_and_no_more(configure):
+    configure("settings/digits.yaml", auxiliary=AUXILIARY)
+    groups = Study.load().auxiliary["digits"]["digits1"]
+    assert sorted(groups.values()) == [("digits1", "digits2"), ("digits1", "noisy_digits")]
+    configure("settings/digits.yaml", auxiliary={**AUXILIARY, "sets": 3})
+    with pytest.raises(ConfigError, match=r"auxiliary: 3 different sets of 1 are asked for, but .* which make 2"):
+        Study.load()
+
+
+def test_a_target_has_to_be_a_task_of_the_setting(configure):
+    configure("settings/digits.yaml", auxiliary={**AUXILIARY, "targets": ["digits9"]})
+    with pytest.raises(ConfigError, match=r"auxiliary\.targets: unknown task 'digits9'; allowed: digits1"):
         Study.load()

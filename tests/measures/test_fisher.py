@@ -235,6 +235,15 @@ def test_samples_in_a_forward_pass_change_nothing(labels, monkeypatch):
         assert own.stderr == pytest.approx(expected.stderr, rel=1e-12)
 
 
+def test_parameters_that_nothing_comes_of_add_nothing():
+    subject = make_subject()
+    expected = measured(subject, minibatch="drawn")
+    subject.model.encoder.unused = nn.Linear(2, 2)
+    subject.model.encoder.forward = lambda inputs: torch.tanh(subject.model.encoder[0](inputs))
+    for own, known in zip(measured(subject, minibatch="drawn"), expected, strict=True):
+        assert own.value == pytest.approx(known.value, rel=1e-12)
+
+
 def test_nothing_is_left_changed():
     subject = make_subject(conv_net)
     state, random = copy.deepcopy(subject.model.state_dict()), torch.random.get_rng_state()

@@ -438,9 +438,11 @@ def test_a_run_that_another_process_measures_is_refused(make_job, uninterrupted)
     lock.parent.mkdir()
     with subprocess.Popen([sys.executable, "-c", HOLD, str(lock)], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(BusyError) as raised:
-            measure(job)
-        holder.kill()
+        try:
+            with pytest.raises(BusyError) as raised:
+                measure(job)
+        finally:
+            holder.kill()
     assert str(raised.value).startswith(f"{job.folder}: process 4711 on elsewhere is measuring this run")
     measure(job)
     assert (job.folder / "factors.parquet").read_bytes() == uninterrupted

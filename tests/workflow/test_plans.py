@@ -5,31 +5,49 @@ from typing import Any
 
 import pytest
 
-# The digits have 13 arms (three tasks alone, two groups under five methods), two points and three seeds.
-DIGITS = {"prepare": 1, "train": 26, "select": 13, "train_selected": 39, "analyse": 1, "figure_a1": 1}
+# The digits have 11 arms (three tasks alone, two groups under four methods), two points and three seeds.
+DIGITS = {"prepare": 1, "train": 22, "select": 11, "train_selected": 33, "analyse": 1, "figure_a1": 1}
 
 
 def test_everything_can_be_planned_before_any_data_is_there(fresh):
-    assert fresh.planned("demo") == {**DIGITS, "report_tables": 1, "demo": 1}
-    # Fashion has 11 arms (three tasks alone, two groups under four methods) and sixteen points.
+    drawn = dict.fromkeys(["figure_a2", "figure_a3", "figure_a4", "table_a1", "report_tables", "demo"], 1)
+    assert fresh.planned("demo") == {**DIGITS, "measure": 33, "factors": 1, **drawn}
+    # Fashion has 11 arms (three tasks alone, two groups under four methods) and sixteen points. Digit pairs have three
+    # targets alone, two groups, and ten auxiliary sets of each target, which take their targets' points.
     assert fresh.planned("all") == {
-        "prepare": 2,
-        "train": 26 + 11 * 16,
-        "select": 13 + 11,
-        "train_selected": 39 + 33,
-        "analyse": 2,
-        "figure_a1": 2,
-        "report_tables": 2,
+        "prepare": 3,
+        "train": 22 + 11 * 16 + 5 * 2,
+        "select": 11 + 11 + 35,
+        "train_selected": 33 + 33 + 105,
+        "measure": 33 + 33 + 105,
+        "analyse": 3,
+        "factors": 3,
+        "figure_a1": 3,
+        "figure_a2": 3,
+        "figure_a3": 3,
+        "figure_a4": 2,
+        "figure_a5": 1,
+        "figure_a6": 1,
+        "table_a1": 3,
+        "report_tables": 3,
         "all": 1,
     }
     assert not (fresh.folder / "data").exists()
 
 
 def test_the_targets_have_names(fresh):
-    assert fresh.planned("fig_a1")["figure_a1"] == 2
+    for figure, settings in {"a1": 3, "a2": 3, "a3": 3, "a4": 2, "a5": 1, "a6": 1}.items():
+        assert fresh.planned(f"fig_{figure}")[f"figure_{figure}"] == settings
+    assert fresh.planned("tab_a1")["table_a1"] == 3
     assert fresh.planned("check") == {"check": 1}
     assert fresh.planned("results/figures/digits/fig_a1.png") == DIGITS
     assert fresh.planned() == fresh.planned("all")
+
+
+def test_a_figure_that_no_setting_can_show_says_what_it_needs(finished):
+    done = finished.snakemake("-n", "fig_a5", check=False)
+    assert done.returncode != 0
+    assert "fig_a5: no setting of the study can show it: a4 needs two methods, a5 and a6 need auxiliary" in done.stderr
 
 
 def test_a_finished_study_has_nothing_to_do(finished):
@@ -88,6 +106,17 @@ def test_a_method_option_retrains_the_groups_but_no_task_alone(finished):
     finished.edit("config/config.yaml", lambda config: config["methods"]["umtg"].update(scale="mean"))
     plan = finished.planned("fig_a1")
     assert (plan["train"], plan["select"], plan["train_selected"]) == (2, 1, 2)
+
+
+def test_another_measure_measures_and_trains_nothing(finished):
+    finished.edit("config/config.yaml", lambda config: config["measures"]["fisher"].update(draws=2))
+    assert finished.planned("fig_a3") == {"measure": 6, "factors": 1, "figure_a3": 1, "fig_a3": 1}
+    assert finished.planned("fig_a1") == {}
+
+
+def test_a_rule_of_aggregation_repeats_the_tables_alone(finished):
+    finished.edit("config/config.yaml", lambda config: config["analysis"].update(aggregation="loss_bins"))
+    assert finished.planned("tab_a1") == {"factors": 1, "table_a1": 1, "tab_a1": 1}
 
 
 def test_a_raised_component_version_retrains_the_runs_that_use_it(finished):

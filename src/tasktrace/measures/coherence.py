@@ -45,7 +45,8 @@ class Measure(GradientMeasure):
 
     Cost: a sum and a norm per mini-batch gradient; the gradients are the pass's.
 
-    Quantities, with standard errors by the jackknife over batches:
+    Quantities, with standard errors by the jackknife over batches, which are too large where the batches cover much of
+    the data (by a fifth for the covariance where they cover all of it):
 
     - ``covariance``: tr Sigma = E |g_i - g|^2 over single samples (Eq 4), in squared loss per squared parameter;
     - ``gradient``: |g|^2 of the whole training data's gradient;
@@ -90,7 +91,9 @@ class Measure(GradientMeasure):
         big = _squared_norm(total / count).cpu()
         estimate = from_norms(small.mean(), big, self._batch_size, count, population)
         sketched = torch.stack(rows).double().cpu()
-        errors = jackknife_errors(sketched @ sketched.T, self._batch_size, population)
+        products = sketched @ sketched.T
+        products.diagonal().copy_(small)  # these are known exactly
+        errors = jackknife_errors(products, self._batch_size, population)
         return [
             Quantity(name, float(value), float(error))
             for name, value, error in zip(

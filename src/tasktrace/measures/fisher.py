@@ -137,7 +137,7 @@ class _Labelled:
             for labels in self._drawn_labels(outputs.detach(), targets):
                 cotangent = self._cotangent(outputs.detach(), labels) / size
                 gradients = torch.autograd.grad(
-                    outputs, self._chosen, cotangent, retain_graph=True, materialize_grads=False
+                    outputs, self._chosen, cotangent, retain_graph=True, materialize_grads=True
                 )
                 norms.append(torch.stack([own.double().square().sum() for own in gradients]).sum())
             found.append(torch.stack(norms).mean())

@@ -55,7 +55,10 @@ class Journal:
         if checksum != _checksum(body):
             return False
         entry: dict[str, Any] = json.loads(body)
-        measured = [[Quantity(**quantity) for quantity in task] for task in entry["measured"]]
+        try:
+            measured = [[Quantity(**quantity) for quantity in task] for task in entry["measured"]]
+        except TypeError:  # written by another version
+            return False
         self._entries[entry["key"], entry["epoch"]] = measured
         return True
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from tasktrace.errors import ConfigError
 from tasktrace.measures.base import BatchGradients, GradientMeasure, Pass, Quantity
 from tasktrace.measures.trained import TrainedRun
-from tasktrace.methods import FeatureWeighting, Method, NonFiniteError
+from tasktrace.methods import FeatureWeighting, Method
 from tasktrace.training.updates.base import Batch, gradient_of
 from tasktrace.training.updates.choice import suits_batching
 from tasktrace.training.updates.features import FeatureGradients
@@ -76,7 +76,7 @@ def _combined(jacobian: TaskJacobian, method: Method, batch: Batch, losses: Tens
 
     Methods that step one task after the other have no such gradient; for them it is the sum, which their steps follow
     to first order. Feature weightings take their weights from gradients of the features, as in training. Where a
-    gradient is not finite there is none either: NaN.
+    gradient is not finite or a method finds no weights there is none either: NaN.
     """
     if method.one_after_the_other:
         return jacobian.matrix.sum(dim=0)
@@ -85,7 +85,7 @@ def _combined(jacobian: TaskJacobian, method: Method, batch: Batch, losses: Tens
         if isinstance(method, FeatureWeighting):
             return _through_features(jacobian, method, batch)
         return method.combine(jacobian.matrix, losses)
-    except NonFiniteError:
+    except ArithmeticError:
         return torch.full_like(jacobian.matrix[0], torch.nan)
 
 

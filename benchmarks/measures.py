@@ -5,7 +5,7 @@
 Measured are (1) per-sample gradient norms over one plain gradient, BackPACK and vmap(grad), (2) sharpness in units of
 one forward pass, and many radii and batches over as many separate calls, (3) coherence, mini-batch empirical Fisher and
 conflict in one pass over the gradients of all tasks by themselves, and (4) everything that is measured of a checkpoint
-over one epoch of the run that it belongs to. The data is random, with the sizes of the setting ``fashion``: no download.
+over one epoch of the run that it belongs to. The data is random, with the sizes of ``fashion``: no download.
 """
 
 import argparse

@@ -100,7 +100,8 @@ def assert_refused(*parts):
         (
             {"analysis": {"early_bins": [4, 2]}},
             [
-                f"{CONFIG}: analysis.early_bins: expected the first and the last of 20 bins, counted from 1, found [4, 2]"
+                f"{CONFIG}: analysis.early_bins: expected the first and the last of 20 bins, ",
+                "counted from 1, found [4, 2]",
             ],
         ),
         ({"analysis": {"end_bins": [18, 21]}}, [f"{CONFIG}: analysis.end_bins: ", "[18, 21]"]),
@@ -126,7 +127,10 @@ def test_a_fault_of_the_study_is_refused(configure, values, parts):
 @pytest.mark.parametrize(
     ("values", "parts"),
     [
-        ({"setting": "digit"}, [f"{DIGITS}: setting: unknown setting 'digit'; available: digits, fashion"]),
+        (
+            {"setting": "digit"},
+            [f"{DIGITS}: setting: unknown setting 'digit'; available: digit_pairs, digits, fashion"],
+        ),
         ({"model": {"model": "vgg"}}, [f"{DIGITS}: model: unknown model 'vgg'; available: ", "small_cnn"]),
         ({"model": {"model": ["lenet"]}}, [f"{DIGITS}: model", "expected string, found ['lenet']"]),
         ({"model": {"chanels": 8}}, [f"{DIGITS}: model: unknown option 'chanels'; allowed: channels, features"]),

@@ -83,6 +83,9 @@ class Study:
         root: The project's folder, which holds ``config/settings`` and ``workflow/schemas``.
         where: What to call the source of ``config`` in messages.
 
+    Attributes:
+        auxiliary: Section 5's auxiliary sets: by setting and target task, the groups and their tasks, the target first.
+
     Raises:
         ConfigError: Anything that cannot be run, before any job starts.
     """
@@ -100,6 +103,7 @@ class Study:
         self.settings = {name: self._read_setting(name) for name in self.setting_names()}
         for name in self.settings:
             self._check_setting(name)
+        self.auxiliary = {name: self._auxiliary_groups(name) for name in self.settings}
 
     @classmethod
     def load(cls, root: Path = Path()) -> "Study":
@@ -163,11 +167,6 @@ class Study:
     def selected_runs_of(self, setting: str) -> list[Run]:
         """All runs of a setting at their selected points."""
         return [run for arm in self.arms(setting) for run in self.selected_runs(arm)]
-
-    @functools.cached_property
-    def auxiliary(self) -> dict[str, dict[str, dict[str, tuple[str, ...]]]]:
-        """Section 5's auxiliary sets: by setting and target task, the groups and their tasks, the target first."""
-        return {name: self._auxiliary_groups(name) for name in self.settings}
 
     @functools.cached_property
     def runs(self) -> dict[str, Run]:

@@ -1,12 +1,11 @@
 """The file of a run's measured factors."""
 
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from tasktrace.files import atomic_path
+from tasktrace.rows import write_rows
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,4 @@ _SCHEMA = pa.schema(
 
 def write_factors(path: Path, factors: list[Factor]) -> None:
     """Write the numbers as Parquet; the same numbers give the same bytes."""
-    values = zip(*map(astuple, factors), strict=True) if factors else [()] * len(_SCHEMA)
-    columns = dict(zip((field.name for field in fields(Factor)), values, strict=True))
-    with atomic_path(path) as temporary:
-        pq.write_table(pa.table(columns, schema=_SCHEMA), temporary)
+    write_rows(path, factors, _SCHEMA)

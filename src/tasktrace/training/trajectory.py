@@ -1,12 +1,11 @@
 """The trajectory's rows, and their file."""
 
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from tasktrace.files import atomic_path
+from tasktrace.rows import write_rows
 
 
 @dataclass(frozen=True)
@@ -45,10 +44,7 @@ _SCHEMA = pa.schema(
 
 def write_trajectory(path: Path, rows: list[Row]) -> None:
     """Write the rows as Parquet; the same rows give the same bytes."""
-    values = zip(*map(astuple, rows), strict=True) if rows else [()] * len(_SCHEMA)
-    columns = dict(zip((field.name for field in fields(Row)), values, strict=True))
-    with atomic_path(path) as temporary:
-        pq.write_table(pa.table(columns, schema=_SCHEMA), temporary)
+    write_rows(path, rows, _SCHEMA)
 
 
 def summary(rows: list[Row]) -> str:

@@ -21,6 +21,7 @@ _METHODS = {"umtg": {"method": "umtg"}}
 _DIGITS = {
     "methods": ["umtg"],
     "training": {"epochs": 60, "checkpoint_every": 1},
+    "measuring": {"measures": ["sharpness", "fisher", "coherence", "conflict"], "every": 1},
     "sweep": {"learning_rates": [0.001, 0.005], "batch_sizes": [16, 64], "epochs": 20, "seed": 0},
 }
 

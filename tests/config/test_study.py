@@ -591,6 +591,27 @@ def test_measures_are_named_checked_and_without_their_defaults(configure):
     }
 
 
+def test_a_setting_can_have_options_of_its_own_for_a_measure(configure):
+    own = {"measures": ["sharpness", "fisher"], "every": 1, "options": {"sharpness": {"samples": 256}}}
+    configure("settings/digits.yaml", measuring=own)
+    measures = Study.load().measure_spec("digits")["measures"]
+    assert (measures["sharpness"]["samples"], measures["fisher"].get("samples")) == (256, None)
+    assert "samples" not in Study.load().measure_spec("fashion")["measures"]["sharpness"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sharpness": {"sample": 1}}, r"digits\.yaml: measuring\.options\.sharpness: unknown option 'sample'"),
+        ({"conflict": {"pairs": False}}, r"measuring\.options: unknown measure 'conflict'; allowed: sharpness"),
+    ],
+)
+def test_a_wrong_option_of_a_settings_measure_is_refused(configure, options, message):
+    configure("settings/digits.yaml", measuring={"measures": ["sharpness"], "options": options})
+    with pytest.raises(ConfigError, match=message):
+        Study.load()
+
+
 def test_what_is_measured_is_no_part_of_a_run(configure, study):
     before = {path: study.run_spec(run) for path, run in study.runs.items()}
     configure("config.yaml", measures={"sharpness": {"samples": 128}})

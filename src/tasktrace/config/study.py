@@ -236,7 +236,16 @@ class Study:
     def measure_spec(self, setting: str) -> Spec:
         """What is measured of the setting's runs: every how many epochs, and by name which measures."""
         measuring = self.find_setting(setting)["measuring"]
-        return {"every": measuring["every"], "measures": {name: self._measure(name) for name in measuring["measures"]}}
+        own, where = measuring.get("options", {}), f"{self._file(setting)}: measuring.options"
+        measures = {}
+        for name in measuring["measures"]:
+            block = self.config["measures"][name]
+            measures[name] = (
+                self._named("measure", {**block, **own[name]}, f"{where}.{name}")
+                if name in own
+                else self._measure(name)
+            )
+        return {"every": measuring["every"], "measures": measures}
 
     def factor_options(self, setting: str) -> Spec:
         """What the tables of the setting's factors depend on beside its runs."""
@@ -382,6 +391,9 @@ class Study:
             _check_known(task, tasks, "task", f"{file}: auxiliary.targets")
         for entry in block["measuring"]["measures"]:
             _check_known(entry, self.config["measures"], "measure", f"{file}: measuring.measures")
+        for entry in block["measuring"].get("options", {}):
+            _check_known(entry, block["measuring"]["measures"], "measure", f"{file}: measuring.options")
+        self.measure_spec(name)
         for kind in ("methods", "optimizers"):
             for entry in block[kind]:
                 _check_known(entry, self.config[kind], kind.removesuffix("s"), f"{file}: {kind}")

@@ -25,7 +25,8 @@ def configure(name: str, threads: int) -> torch.device:
     torch.set_flush_denormal(True)
     # cuBLAS is deterministic only with a workspace of fixed size, chosen before its first call.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)
+    # As torch.use_deterministic_algorithms(True), which would import torch's compiler as well: a second of every job.
+    torch.set_deterministic_debug_mode("error")
     # That mode also fills every new tensor with NaN, to show reads of uninitialised memory: a tenth of a step's time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     return torch.device("cuda" if use_gpu else "cpu")

@@ -1,0 +1,1 @@
+"""Small studies without a data set: one module each, with ``Options`` and ``run(out, options)``."""

@@ -22,6 +22,7 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/measure.smk"
 include: "workflow/rules/analyse.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/studies.smk"
 include: "workflow/rules/report.smk"
 
 
@@ -33,6 +34,14 @@ localrules:
     report_tables,
     table_a1,
     tab_a1,
+    table_b1,
+    tab_b1,
+    fig_b1,
+    fig_b_a1,
+    fig_b_a2,
+    figure_b1,
+    figure_b_a1,
+    figure_b_a2,
     fig_a1,
     fig_a2,
     fig_a3,
@@ -51,6 +60,7 @@ rule all:
     default_target: True
     input:
         results_of(config["settings"]),
+        small_study_results(),
 
 
 rule demo:
@@ -70,3 +80,17 @@ for figure in FIGURES:
 rule tab_a1:
     input:
         [f"results/figures/{name}/tab_a1.html" for name in config["settings"]],
+
+
+for figure, study in STUDY_FIGURES.items():
+
+    rule:
+        name:
+            f"fig_{figure}"
+        input:
+            f"results/figures/{study}/fig_{figure}.png",
+
+
+rule tab_b1:
+    input:
+        rules.table_b1.output.html,

@@ -12,8 +12,12 @@ from pathlib import Path
 
 from tasktrace import __version__
 from tasktrace.config import Run, Study
-from tasktrace.config.study import identity, resolved, run_path
+from tasktrace.config.small_studies import SHOWN
+from tasktrace.config.study import component_options, identity, resolved, run_path
 from tasktrace.errors import TasktraceError
+
+_SAME_MODULE = {"b_a2": "b_a1"}
+"""Figures that another one's module draws, with other options."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -88,9 +92,18 @@ def _factors(given: argparse.Namespace) -> None:
     analyse_factors(given.setting, folders, options, out, identities, **chosen)
 
 
+def _run_study(given: argparse.Namespace) -> None:
+    module = importlib.import_module(f"tasktrace.studies.{given.study}")
+    spec = _study().study_spec(given.study) if given.spec is None else given.spec
+    module.run(given.out or _tables(given.study), component_options(spec))
+
+
 def _figure(given: argparse.Namespace) -> None:
-    module = importlib.import_module(f"tasktrace.figures.{given.figure}")
-    options = _study().figure(given.figure, given.setting) if given.options is None else given.options
+    module = importlib.import_module(f"tasktrace.figures.{_SAME_MODULE.get(given.figure, given.figure)}")
+    options = given.options
+    if options is None:
+        is_small = given.figure in SHOWN
+        options = _study().study_figure(given.figure) if is_small else _study().figure(given.figure, given.setting)
     default = f"{given.figure}.html" if given.figure.startswith("tab_") else f"fig_{given.figure}.png"
     out = given.out or Path("results/figures") / given.setting / default
     module.draw(given.tables or _tables(given.setting), options, out)
@@ -187,9 +200,15 @@ def _parser() -> argparse.ArgumentParser:
     factors.add_argument("--out", type=Path, help="folder of the tables (default: results/tables/SETTING)")
     factors.set_defaults(verb=_factors)
 
+    study = verbs.add_parser("study", help="run one of study B's small studies without data")
+    study.add_argument("study", choices=["toy", "invariance"])
+    study.add_argument("--spec", type=json.loads, help="its options as JSON (default: from config/)")
+    study.add_argument("--out", type=Path, help="folder of the tables (default: results/tables/STUDY)")
+    study.set_defaults(verb=_run_study)
+
     figure = verbs.add_parser("figure", help="draw a figure or table of a setting from its tables")
-    figure.add_argument("figure", choices=["a1", "a2", "a3", "a4", "a5", "a6", "tab_a1"])
-    figure.add_argument("setting")
+    figure.add_argument("figure", choices=["a1", "a2", "a3", "a4", "a5", "a6", "tab_a1", *SHOWN])
+    figure.add_argument("setting", help="a setting; toy or invariance for the figures of those studies")
     figure.add_argument("--tables", type=Path, help="folder of the tables (default: results/tables/SETTING)")
     figure.add_argument("--options", type=json.loads, help="what to draw as JSON (default: from config/)")
     figure.add_argument("--out", type=Path, help="the PNG, or a table's HTML; other forms lie beside it")

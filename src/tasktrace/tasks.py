@@ -1,10 +1,13 @@
-"""What a task is: the names of its loss and metric, and how many outputs its head has."""
+"""What a task is: the names of its loss and metrics, and how many outputs its head has."""
 
 from dataclasses import dataclass
 from typing import Literal
 
-Loss = Literal["cross_entropy"]
-Metric = Literal["accuracy"]
+Loss = Literal["cross_entropy", "l1"]
+Metric = Literal["accuracy", "absolute_error", "relative_error"]
+
+HIGHER_IS_BETTER: dict[str, bool] = {"accuracy": True, "absolute_error": False, "relative_error": False}
+"""Every metric's direction."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,11 +19,21 @@ class Task:
         outputs: Width of the task's linear head.
         loss: The training loss, averaged over samples (natural logarithm, so cross-entropy is in nats).
         metric: The generalisation metric G on unseen data, as a fraction of 1 for accuracy.
-        higher_is_better: The metric's direction.
+        more_metrics: Further metrics, which study B compares as well.
     """
 
     name: str
     outputs: int
     loss: Loss = "cross_entropy"
     metric: Metric = "accuracy"
-    higher_is_better: bool = True
+    more_metrics: tuple[Metric, ...] = ()
+
+    @property
+    def higher_is_better(self) -> bool:
+        """The direction of ``metric``."""
+        return HIGHER_IS_BETTER[self.metric]
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """All metrics, G's first."""
+        return (self.metric, *self.more_metrics)

@@ -28,7 +28,7 @@ def run(method, seed, g, sharpness, *, loss=(9.0, 1.0, 0.1), group="mtl.g", high
     """A run of two epochs whose sharpness ends at what is given."""
     series = pd.Series(loss)
     factors = {"sharpness": pd.Series([99.0, 99.0, sharpness]), "similarity": pd.Series([0.0, 0.5, 0.5])}
-    task = Task(name="t", outputs=2, higher_is_better=higher)
+    task = Task(name="t", outputs=2, metric="accuracy" if higher else "absolute_error")
     metric = pd.Series([0.0, 0.0, g])
     return TaskRun("adam", method, group, seed, task, series, metric, Aggregate(g, 1), factors)
 

@@ -1,7 +1,7 @@
 """Read what a component declares about itself without importing it.
 
 The workflow's process, every job on a cluster and ``snakemake -n`` need the options and version of each setting,
-model, method, optimizer and measure, but not torch, whose import takes seconds. So a component's module declares
+model, method, optimizer, measure and study, but not torch, whose import takes seconds. So a component's module declares
 itself in plain statements at its top level:
 
 - ``VERSION``: an integer, raised whenever the component's results change; it is part of every run's spec;
@@ -34,6 +34,7 @@ _FOLDERS = {
     "method": _PACKAGE / "methods",
     "optimizer": _PACKAGE / "training" / "optimizers",
     "measure": _PACKAGE / "measures",
+    "study": _PACKAGE / "studies",
 }
 _BRIDGE = "torchjd_bridge"
 _DECLARED = ("VERSION", "TASKS", "SHARED_INPUTS", "Options")
@@ -44,7 +45,7 @@ class Declaration:
     """What one component says of itself.
 
     Attributes:
-        kind: ``setting``, ``model``, ``method``, ``optimizer`` or ``measure``.
+        kind: ``setting``, ``model``, ``method``, ``optimizer``, ``measure`` or ``study``.
         name: The component's name, which is its module's.
         version: Raised by its author whenever its results change.
         options: The dataclass of its options.

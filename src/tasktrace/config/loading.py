@@ -92,6 +92,11 @@ def _explain(fault: jsonschema.ValidationError, where: str) -> Iterable[str]:
         case "required":
             missing = [name for name in rule if name not in found]
             yield f"{place}: missing {', '.join(map(repr, missing))}; required: {', '.join(rule)}"
+        case "dependentRequired":
+            for cause, names in rule.items():
+                missing = [name for name in names if cause in found and name not in found]
+                if missing:
+                    yield f"{place}: missing {', '.join(map(repr, missing))}, which {cause} needs"
         case "type":
             kind = "a finite number" if isinstance(found, float) and not math.isfinite(found) else rule
             yield f"{place}: expected {kind}, found {found!r}{number_hint(found)}"

@@ -1,6 +1,5 @@
 """The study as configured: which runs there are, where each lives, and what makes each one stale."""
 
-import dataclasses
 import functools
 import json
 import math
@@ -9,70 +8,21 @@ import random
 from pathlib import Path
 from typing import Any
 
+from tasktrace.config.arms import SELECTED, Arm, Run, parse_point, point_name
 from tasktrace.config.declarations import Declaration, declaration
+from tasktrace.config.experiments import grid_arms, grid_runs, grid_schedule, in_grid
 from tasktrace.config.loading import merged, read_yaml, validate
 from tasktrace.config.options import check_options
+from tasktrace.config.small_studies import SHOWN
 from tasktrace.errors import ConfigError
 from tasktrace.files import digest
 from tasktrace.seeding import derive_seed
 from tasktrace.tasks import Task
 
-SELECTED = "selected"
 TRAINING_VERSION = 2
 """Raised when the training loop, the evaluation, the order of the data or what a checkpoint holds changes."""
 
 Spec = dict[str, Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class Arm:
-    """One curve of a figure: a group of tasks under one method and optimizer, before a grid point is chosen.
-
-    Attributes:
-        setting: The setting's name.
-        group: ``stl.<task>`` or ``mtl.<name>``.
-        tasks: The tasks trained together, in the setting's order.
-        method: Name of the method's block in the configuration; None for a single task.
-        optimizer: Name of the optimizer's block in the configuration.
-    """
-
-    setting: str
-    group: str
-    tasks: tuple[str, ...]
-    method: str | None
-    optimizer: str
-
-    @property
-    def path(self) -> str:
-        """The arm's place below ``results/runs``: setting/group[/method]/optimizer."""
-        parts = (self.setting, self.group, self.method, self.optimizer)
-        return "/".join(part for part in parts if part is not None)
-
-    @classmethod
-    def from_path(cls, path: str, tasks: tuple[str, ...]) -> "Arm":
-        """The arm at a path, with the tasks that its runs train."""
-        setting, group, *method, optimizer = path.split("/")
-        return cls(setting, group, tasks, method[0] if method else None, optimizer)
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """One training job: an arm at a point and a seed.
-
-    Attributes:
-        arm: What is trained.
-        point: ``lr<rate>_bs<size>``, or ``selected`` for the point that validation data chose.
-        seed: Seeds everything random in the run.
-    """
-
-    arm: Arm
-    point: str
-    seed: int
-
-    @property
-    def path(self) -> str:
-        """The run's place below ``results/runs`` and ``checkpoints``."""
-        return f"{self.arm.path}/{self.point}/seed{self.seed}"
 
 
 class Study:
@@ -131,6 +81,8 @@ class Study:
         The tasks alone are those of the groups, or those of the setting's ``alone``, and the auxiliary sets' targets.
         """
         block = self.find_setting(setting)
+        if "groups" not in block:
+            return []
         groups = {f"mtl.{name}": tuple(group["tasks"]) for name, group in block["groups"].items()}
         alone = self._tasks_alone(setting)
         arms = [
@@ -147,12 +99,22 @@ class Study:
             ]
         return arms
 
+    def grid_arms(self, setting: str) -> list[Arm]:
+        """The arms of study B's grid over the setting's tasks; none if the setting has no ``experiments``."""
+        return grid_arms(setting, self.find_setting(setting).get("experiments"))
+
+    def grid_runs_of(self, setting: str) -> list[Run]:
+        """All runs of a setting's grid."""
+        return [run for arm in self.grid_arms(setting) for run in self.sweep_runs(arm)]
+
     def sweep_runs(self, arm: Arm) -> list[Run]:
-        """The runs among which the arm's point is chosen.
+        """The runs among which the arm's point is chosen; of an arm of study B's grid, all of its runs.
 
         For an auxiliary set they are the target's own when it is alone: all sets of a target share a point, so that
         what differs between them is the set.
         """
+        if in_grid(arm):
+            return grid_runs(arm, self.settings[arm.setting]["experiments"], self.config["seeds"])
         for target, groups in self.auxiliary[arm.setting].items():
             if arm.group.removeprefix("mtl.") in groups:
                 arm = Arm(arm.setting, f"stl.{target}", (target,), None, arm.optimizer)
@@ -171,14 +133,14 @@ class Study:
     @functools.cached_property
     def runs(self) -> dict[str, Run]:
         """Every run of the study by its path."""
-        arms = [arm for setting in self.settings for arm in self.arms(setting)]
-        runs = [run for arm in arms for run in [*self.sweep_runs(arm), *self.selected_runs(arm)]]
+        runs = [run for arm in self.arms_by_path.values() for run in [*self.sweep_runs(arm), *self.selected_runs(arm)]]
         return {run.path: run for run in runs}
 
     @functools.cached_property
     def arms_by_path(self) -> dict[str, Arm]:
         """Every arm of the study by its path."""
-        return {arm.path: arm for setting in self.settings for arm in self.arms(setting)}
+        arms = [arm for setting in self.settings for arm in [*self.arms(setting), *self.grid_arms(setting)]]
+        return {arm.path: arm for arm in arms}
 
     def find_run(self, path: str) -> Run:
         """The run whose folder is ``path``, given from the project's folder or below ``results/runs``.
@@ -215,7 +177,6 @@ class Study:
         A selected run's learning rate and batch size are in its selection file, so ``point`` is null here.
         """
         block = self.settings[run.arm.setting]
-        training = block["training"]
         is_sweep = run.point != SELECTED
         return {
             "training": TRAINING_VERSION,
@@ -227,10 +188,21 @@ class Study:
             "method": None if run.arm.method is None else self._method(run.arm.method),
             "optimizer": self._optimizer(run.arm.optimizer),
             "point": parse_point(run.point) if is_sweep else None,
+            **self._training(run, is_sweep),
+            "seed": run.seed,
+        }
+
+    def _training(self, run: Run, is_sweep: bool) -> Spec:
+        """How long a run trains, what it keeps, and what its arm asks for beside the defaults."""
+        block = self.settings[run.arm.setting]
+        if in_grid(run.arm):
+            experiments = block["experiments"]
+            return {**grid_schedule(experiments), "epochs": experiments["epochs"], "checkpoint_every": 0}
+        training = block["training"]
+        return {
             **({"jacobian": training["jacobian"]} if training.get("jacobian", "full") != "full" else {}),
             "epochs": block["sweep"]["epochs"] if is_sweep else training["epochs"],
             "checkpoint_every": 0 if is_sweep else training["checkpoint_every"],
-            "seed": run.seed,
         }
 
     def measure_spec(self, setting: str) -> Spec:
@@ -263,9 +235,26 @@ class Study:
         Figure A4 compares methods with the first one, A5 and A6 need auxiliary sets.
         """
         block = self.find_setting(setting)
+        if "groups" not in block:
+            return []
         compared = ["a4"] if len(block["methods"]) > 1 else []
         conflict = ["a5", "a6"] if self.auxiliary[setting] else []
         return ["a1", "a2", "a3", *compared, *conflict]
+
+    def study_spec(self, name: str) -> Spec:
+        """Version and options of a small study."""
+        return self._component("study", name, self.config["studies"].get(name, {}), f"{self.where}: studies.{name}")
+
+    def study_figure(self, name: str) -> Spec:
+        """What a figure or table of a small study shows, and how it is drawn."""
+        rates = {"learning_rates": self.learning_rates_of_toy} if name == "tab_b1" else {}
+        return {**SHOWN[name], **rates, **self.config["figures"].get(name, {})}
+
+    @property
+    def learning_rates_of_toy(self) -> list[float]:
+        """The toy study's grid."""
+        options = declaration("study", "toy").options(**component_options(self.study_spec("toy")))
+        return list(options.learning_rates)
 
     def figure(self, name: str, setting: str) -> Spec:
         """What a figure or table of one setting shows, and how it is drawn.
@@ -356,6 +345,8 @@ class Study:
             self._optimizer(name)
         for name in self.config["measures"]:
             self._measure(name)
+        for name in self.config["studies"]:
+            self.study_spec(name)
         for factor, measure in self.config["analysis"]["factors"].items():
             where = f"{self.where}: analysis.factors.{factor}"
             _check_known(measure.partition(".")[0], self.config["measures"], "measure", where)
@@ -382,6 +373,15 @@ class Study:
         self._named("model", block["model"], f"{file}: model")
         tasks = self._declared("setting", block["setting"], f"{file}: setting").tasks
         self.data_spec(name)
+        if not {"groups", "experiments"} & block.keys():
+            raise ConfigError(f"{file}: nothing to train: give it groups (study A), experiments (study B), or both")
+        if "groups" in block:
+            self._check_groups(block, tasks, file)
+            self._check_figure(name)
+        if "experiments" in block:
+            self._check_experiments(block["experiments"], tasks, f"{file}: experiments")
+
+    def _check_groups(self, block: Spec, tasks: dict[str, Task], file: str) -> None:
         for group, members in block["groups"].items():
             for task in members["tasks"]:
                 _check_known(task, tasks, "task", f"{file}: groups.{group}.tasks")
@@ -397,7 +397,16 @@ class Study:
         for kind in ("methods", "optimizers"):
             for entry in block[kind]:
                 _check_known(entry, self.config[kind], kind.removesuffix("s"), f"{file}: {kind}")
-        self._check_figure(name)
+
+    def _check_experiments(self, experiments: Spec, tasks: dict[str, Task], where: str) -> None:
+        for task in experiments["tasks"]:
+            _check_known(task, tasks, "task", f"{where}.tasks")
+        for optimizer in experiments["alone"]["optimizers"]:
+            _check_known(optimizer, self.config["optimizers"], "optimizer", f"{where}.alone.optimizers")
+        for method, optimizers in experiments["methods"].items():
+            _check_known(method, self.config["methods"], "method", f"{where}.methods")
+            for optimizer in optimizers:
+                _check_known(optimizer, self.config["optimizers"], "optimizer", f"{where}.methods.{method}")
 
     def _check_figure(self, name: str) -> None:
         block, where = self.settings[name], f"{self._file(name)}: figures.a1"
@@ -441,17 +450,6 @@ class Study:
             return declaration(kind, name)
         except ConfigError as error:
             raise ConfigError(f"{where}: {error}") from None
-
-
-def point_name(learning_rate: float, batch_size: int) -> str:
-    """The name of a grid point in paths, e.g. ``lr0.001_bs64``."""
-    return f"lr{float(learning_rate)!r}_bs{batch_size}"
-
-
-def parse_point(name: str) -> dict[str, float | int]:
-    """The learning rate and batch size in a point's name."""
-    rate, _, size = name.removeprefix("lr").partition("_bs")
-    return {"learning_rate": float(rate), "batch_size": int(size)}
 
 
 def identity(spec: Spec) -> str:

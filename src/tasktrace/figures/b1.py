@@ -11,7 +11,6 @@ from matplotlib.axes import Axes
 from tasktrace.analysis.tables import table
 from tasktrace.errors import DataError
 from tasktrace.figures.style import new_figure, save
-from tasktrace.files import atomic_path
 from tasktrace.studies.two_objectives.published import PARETO_X1, PARETO_X2
 
 _CELL = ["optimizer", "method", "learning_rate"]
@@ -66,9 +65,7 @@ def draw(tables: Path, options: dict[str, Any], png: Path) -> None:
         "below: the iteration of that, start by start from left to right and from above (– for not in time)",
         fontsize=9,
     )
-    save(figure, png, options["dpi"])
-    with atomic_path(png.with_suffix(".csv")) as temporary:
-        pd.concat(drawn, ignore_index=True).to_csv(temporary, index=False, float_format="%.6g")
+    save(figure, pd.concat(drawn, ignore_index=True), png, options["dpi"])
 
 
 def _map(points: pd.DataFrame) -> _Map:

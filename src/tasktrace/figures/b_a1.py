@@ -10,7 +10,6 @@ from matplotlib.lines import Line2D
 from tasktrace.analysis.tables import table
 from tasktrace.errors import DataError
 from tasktrace.figures.style import CurveStyle, curve_style, new_figure, save
-from tasktrace.files import atomic_path
 
 _QUANTITIES = {"loss": "loss, scale included", "gradient": "norm of gradient", "update": "norm of update"}
 _PARTS = {"head1": "head 1", "head2": "head 2", "backbone": "backbone"}
@@ -50,9 +49,7 @@ def draw(tables: Path, options: dict[str, Any], png: Path) -> None:
         across[0].set_ylabel(label)
     shown = pd.concat(drawn, ignore_index=True)
     figure.legend(handles=_handles(shown), loc="outside lower center", ncols=5, fontsize=8)
-    save(figure, png, options["dpi"])
-    with atomic_path(png.with_suffix(".csv")) as temporary:
-        shown.to_csv(temporary, index=False)
+    save(figure, shown, png, options["dpi"])
 
 
 def _draw_panel(axes: Axes, series: pd.DataFrame) -> None:

@@ -9,6 +9,8 @@ h1 { font-size: 1.5em; } h2 { font-size: 1.15em; margin-top: 2em; } p { max-widt
 table { border-collapse: collapse; font-size: 0.85em; font-variant-numeric: tabular-nums; }
 th, td { padding: 0.3em 0.7em; border-bottom: 1px solid #ddd; text-align: left; white-space: nowrap; }
 th { background: #f3f5f7; }
+.apart { background: #fbe0d3; }
+.theirs { color: #777; }
 """
 
 

@@ -8,19 +8,10 @@ import pandas as pd
 
 from tasktrace.analysis.tables import table
 from tasktrace.errors import DataError
+from tasktrace.figures.page import page
 from tasktrace.files import atomic_path, write_text
 
 _NAMES = {"gd": "GD", "adam": "Adam", "ew": "EW", "pcgrad": "PCGrad", "cagrad": "CAGrad"}
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2em; color: #222; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.3em 0.8em; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }
-th:nth-child(-n+2), td:nth-child(-n+2) { text-align: left; }
-.apart { background: #fbe3d6; }
-.theirs { color: #777; }
-"""
-
-
 def draw(tables: Path, options: dict[str, Any], out: Path) -> None:
     """Write the table as a page and, beside it, as CSV.
 
@@ -42,13 +33,7 @@ def draw(tables: Path, options: dict[str, Any], out: Path) -> None:
     chosen = cells[cells["learning_rate"].isin(options["learning_rates"])]
     with atomic_path(out.with_suffix(".csv")) as temporary:
         chosen.to_csv(temporary, index=False)
-    title = html.escape(options["title"])
-    write_text(
-        out,
-        f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{title}</title>'
-        f"<style>{_STYLE}</style></head>\n<body>\n<h1>{title}</h1>\n{_summary(chosen)}\n"
-        f"{_grid(chosen, options['learning_rates'])}</body>\n</html>\n",
-    )
+    write_text(out, page(options["title"], f"{_summary(chosen)}\n{_grid(chosen, options['learning_rates'])}"))
 
 
 def _summary(cells: pd.DataFrame) -> str:

@@ -47,14 +47,21 @@ class Engine:
         self.model = model.to(device).to(memory_format=torch.channels_last)
         self.method = run_method(spec["method"], len(self.tasks), seed).to(device)
         self.update = self._build_update(spec)
+        self._rate: float = point["learning_rate"]
+        self._schedule: dict[str, Any] | None = spec.get("schedule")
         self.losses = torch.full((self.steps, len(self.tasks)), torch.nan, device=device)
         self._orders = self.data.orders(point["batch_size"], seed)
         # Layers that draw (dropout) can only read torch's global generator; its state is part of the resume state.
         torch.manual_seed(derive_seed(seed, "layers"))
 
     def begin_epoch(self, epoch: int) -> None:
-        """Gather the epoch's batches."""
+        """Gather the epoch's batches, and set its learning rate."""
         self._batches = EpochBatches(self.data, self._orders, epoch, self.steps)
+        if self._schedule is not None:
+            rate = self._rate * self._schedule["factor"] ** (epoch // self._schedule["every"])
+            for optimizer in self.update.optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
         self.model.train()
 
     def step(self, step: int) -> None:

@@ -13,7 +13,7 @@ _CHUNK = 250
 
 
 def evaluate(engine: Engine, epoch: int) -> list[Row]:
-    """Loss and metric of every task on every whole split: 2 x 3 x T rows.
+    """Loss and metrics of every task on every whole split: for T tasks of one metric 2 x 3 x T rows.
 
     Losses are computed in float64 from the model's float32 outputs, so that a full training loss near 1e-7 is not
     rounding. The cost is one forward pass over all samples of the tasks.
@@ -25,8 +25,9 @@ def evaluate(engine: Engine, epoch: int) -> list[Row]:
             for split in SPLITS:
                 outputs = _outputs(engine, task.name, split).double()
                 targets = engine.data.targets[task.name, split]
-                names += [(task.name, split, "loss"), (task.name, split, "metric")]
-                values += [LOSSES[task.loss](outputs, targets), METRICS[task.metric](outputs, targets)]
+                names += [(task.name, split, quantity) for quantity in ("loss", "metric", *task.more_metrics)]
+                values.append(LOSSES[task.loss](outputs, targets))
+                values += [METRICS[metric](outputs, targets) for metric in task.metrics]
         numbers = torch.stack(values).tolist()
     step = epoch * engine.steps
     return [Row(epoch, step, *name, number) for name, number in zip(names, numbers, strict=True)]

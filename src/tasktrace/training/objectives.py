@@ -14,7 +14,22 @@ def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
     return (outputs.argmax(dim=1) == targets).double().mean()
 
 
-LOSSES: dict[str, Objective] = {"cross_entropy": functional.cross_entropy}
-"""Mean over samples; cross-entropy in nats."""
+def absolute_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean absolute difference of the only output and the target, in the target's units."""
+    return (outputs.squeeze(1) - targets).abs().mean()
 
-METRICS: dict[str, Objective] = {"accuracy": accuracy}
+
+def relative_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean absolute difference over the target's size, for targets other than zero."""
+    known = targets != 0
+    return ((outputs.squeeze(1) - targets)[known] / targets[known]).abs().mean()
+
+
+LOSSES: dict[str, Objective] = {"cross_entropy": functional.cross_entropy, "l1": absolute_error}
+"""Mean over samples; cross-entropy in nats, l1 in the target's units."""
+
+METRICS: dict[str, Objective] = {
+    "accuracy": accuracy,
+    "absolute_error": absolute_error,
+    "relative_error": relative_error,
+}

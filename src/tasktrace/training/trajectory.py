@@ -17,8 +17,8 @@ class Row:
         step: Finished steps.
         task: The task's name.
         split: ``train``, ``validation`` or ``test``.
-        quantity: ``loss`` (mean over the whole split, eval mode), ``metric`` (likewise), or ``batch_loss`` (mean over
-            the epoch's training batches, as training saw them).
+        quantity: ``loss`` (mean over the whole split, eval mode), ``metric`` (likewise; the task's other metrics by
+            their names), or ``batch_loss`` (mean over the epoch's training batches, as training saw them).
         value: The number.
     """
 

@@ -1,5 +1,6 @@
 """One look for all figures: colours that everyone can tell apart, and one meaning of a colour for all curves."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +64,18 @@ METHODS = {
 """The methods of the shipped study, by the names of their blocks; :func:`method_styles` has styles for others."""
 
 
+OPTIMIZERS = {
+    "adam": CurveStyle(_VERMILION, "o"),
+    "sgdm": CurveStyle(_GREEN, "s"),
+    "signsgd": CurveStyle(_PURPLE, "^"),
+    "sgd": CurveStyle(_SKY, "D"),
+}
+"""The optimizers of the shipped study, by the names of their blocks; :func:`optimizer_styles` has styles for others.
+
+None is blue, which is training alone.
+"""
+
+
 @dataclass(frozen=True)
 class MetricLabel:
     """How a metric is shown.
@@ -80,7 +93,11 @@ class MetricLabel:
     difference: str
 
 
-METRICS = {"accuracy": MetricLabel("accuracy (%)", 100.0, 100.0, "points")}
+METRICS = {
+    "accuracy": MetricLabel("accuracy (%)", 100.0, 100.0, "points"),
+    "absolute_error": MetricLabel("absolute error", 1.0, math.inf, "of the target's unit"),
+    "relative_error": MetricLabel("relative error (%)", 100.0, math.inf, "points"),
+}
 
 
 @dataclass(frozen=True)
@@ -122,6 +139,21 @@ def method_styles(methods: Sequence[str]) -> dict[str, MethodStyle]:
     return {
         method: METHODS[method] if method in METHODS else free[others.index(method) % len(free)] for method in methods
     }
+
+
+def optimizer_styles(optimizers: Sequence[str]) -> dict[str, CurveStyle]:
+    """The style of every optimizer of a figure: as :data:`OPTIMIZERS` has it, or one that none there has."""
+    free = [CurveStyle(color, marker) for marker in _MARKERS for color in (_ORANGE, _BLACK)]
+    others = [name for name in optimizers if name not in OPTIMIZERS]
+    return {
+        name: OPTIMIZERS[name] if name in OPTIMIZERS else free[others.index(name) % len(free)] for name in optimizers
+    }
+
+
+def metric_label(column: str) -> MetricLabel:
+    """How the metric of a column ``<task>.<metric>`` is shown."""
+    metric = column.partition(".")[2]
+    return METRICS.get(metric, MetricLabel(metric.replace("_", " "), 1.0, math.inf, ""))
 
 
 def task_marker(position: int) -> str:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tasktrace.config.bounds import check_range
+from tasktrace.gradients import conflicting_shares, cosines, magnitude_similarities
 from tasktrace.measures.base import BatchGradients, GradientMeasure, Pass, Quantity
 from tasktrace.methods import gramian
 
@@ -93,35 +94,6 @@ class Measure(GradientMeasure):
             ]
             for task in range(len(self._tasks))
         ]
-
-
-def cosines(gramian: Tensor) -> Tensor:
-    """Cosines of vectors from their inner products, (n, n); NaN where a vector is zero."""
-    norms = gramian.diagonal().sqrt()
-    return gramian / norms.outer(norms)
-
-
-def magnitude_similarities(gramian: Tensor) -> Tensor:
-    """2 |a| |b| / (|a|^2 + |b|^2) of vectors from their inner products, (n, n); NaN for two zeros."""
-    squares = gramian.diagonal()
-    return 2 * squares.sqrt().outer(squares.sqrt()) / (squares[:, None] + squares)
-
-
-def conflicting_shares(rows: Tensor) -> dict[str, Tensor]:
-    """Shares of coordinates in which two rows have opposite signs.
-
-    Args:
-        rows: Shape (n, P).
-
-    Returns:
-        ``conflicting``: of all coordinates, an exact zero counted as no conflict; ``conflicting_nonzero``: of those
-        in which neither is zero, NaN if there are none. Shapes (n, n), float64, on the CPU.
-    """
-    signs = rows.sign()
-    agreeing_less_opposite = gramian(signs)
-    nonzero = gramian(signs.abs())
-    opposite = (nonzero - agreeing_less_opposite) / 2
-    return {"conflicting": opposite / rows.shape[1], "conflicting_nonzero": opposite / nonzero}
 
 
 def _quantity(name: str, values: Tensor, other: str = "") -> Quantity:

@@ -36,6 +36,12 @@ localrules:
     tab_a1,
     table_b1,
     tab_b1,
+    table_b2,
+    tab_b2,
+    fig_b2,
+    fig_b_a3,
+    figure_b2,
+    figure_b_a3,
     fig_b1,
     fig_b_a1,
     fig_b_a2,
@@ -79,7 +85,12 @@ for figure in FIGURES:
 
 rule tab_a1:
     input:
-        [f"results/figures/{name}/tab_a1.html" for name in config["settings"]],
+        table_files("tab_a1", config["settings"]),
+
+
+rule tab_b2:
+    input:
+        table_files("tab_b2", config["settings"]),
 
 
 for figure, study in STUDY_FIGURES.items():

@@ -16,6 +16,9 @@ from tasktrace.config.small_studies import SHOWN
 from tasktrace.config.study import component_options, identity, resolved, run_path
 from tasktrace.errors import TasktraceError
 
+_OF_SETTINGS = ("a1", "a2", "a3", "a4", "a5", "a6", "tab_a1", "b2", "b_a3", "tab_b2")
+"""Figures and tables that are drawn of a setting."""
+
 _SAME_MODULE = {"b_a2": "b_a1"}
 """Figures that another one's module draws, with other options."""
 
@@ -90,6 +93,16 @@ def _factors(given: argparse.Namespace) -> None:
     out = given.out or _tables(given.setting)
     chosen = {name: options.pop(name) for name in ("auxiliary", "baseline")}
     analyse_factors(given.setting, folders, options, out, identities, **chosen)
+
+
+def _experiments(given: argparse.Namespace) -> None:
+    from tasktrace.analysis.experiments import analyse_experiments
+
+    folders, identities = given.runs, given.identities
+    if folders is None:
+        study = _study()
+        folders, identities = _expected(study, study.grid_runs_of(given.setting))
+    analyse_experiments(given.setting, folders, given.out or _tables(given.setting), identities)
 
 
 def _run_study(given: argparse.Namespace) -> None:
@@ -200,6 +213,13 @@ def _parser() -> argparse.ArgumentParser:
     factors.add_argument("--out", type=Path, help="folder of the tables (default: results/tables/SETTING)")
     factors.set_defaults(verb=_factors)
 
+    experiments = verbs.add_parser("experiments", help="make a setting's tables of study B's grid")
+    experiments.add_argument("setting")
+    experiments.add_argument("--runs", type=Path, nargs="+", help="folders of runs (default: from config/)")
+    experiments.add_argument("--identities", nargs="+", help="what the runs have to have been trained with")
+    experiments.add_argument("--out", type=Path, help="folder of the tables (default: results/tables/SETTING)")
+    experiments.set_defaults(verb=_experiments)
+
     study = verbs.add_parser("study", help="run one of study B's small studies without data")
     study.add_argument("study", choices=["toy", "invariance"])
     study.add_argument("--spec", type=json.loads, help="its options as JSON (default: from config/)")
@@ -207,7 +227,7 @@ def _parser() -> argparse.ArgumentParser:
     study.set_defaults(verb=_run_study)
 
     figure = verbs.add_parser("figure", help="draw a figure or table of a setting from its tables")
-    figure.add_argument("figure", choices=["a1", "a2", "a3", "a4", "a5", "a6", "tab_a1", *SHOWN])
+    figure.add_argument("figure", choices=[*_OF_SETTINGS, *SHOWN])
     figure.add_argument("setting", help="a setting; toy or invariance for the figures of those studies")
     figure.add_argument("--tables", type=Path, help="folder of the tables (default: results/tables/SETTING)")
     figure.add_argument("--options", type=json.loads, help="what to draw as JSON (default: from config/)")

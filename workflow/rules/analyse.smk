@@ -63,3 +63,32 @@ rule factors:
     shell:
         "tasktrace factors {wildcards.setting} --runs {params.runs} --identities {params.identities} --options {params.options:q}"
         " --out {params.folder} > {log} 2>&1"
+
+
+rule experiments:
+    input:
+        lambda wildcards: files_of(grid_of(wildcards)),
+    output:
+        experiments=f"{TABLES}/experiments.csv",
+        runs=f"{TABLES}/experiment_runs.csv",
+        baseline=f"{TABLES}/baseline.csv",
+        counts=f"{TABLES}/pareto_counts.csv",
+        methods=f"{TABLES}/pareto_methods.csv",
+        results=f"{TABLES}/results.csv",
+    log:
+        "logs/experiments/{setting}.log",
+    benchmark:
+        "results/benchmarks/experiments/{setting}.tsv"
+    conda:
+        "../envs/tasktrace.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        folder=lambda wildcards, output: folder(output.experiments),
+        runs=lambda wildcards: folders_of(grid_of(wildcards)),
+        identities=lambda wildcards: identities_of(grid_of(wildcards)),
+    shell:
+        "tasktrace experiments {wildcards.setting} --runs {params.runs} --identities {params.identities}"
+        " --out {params.folder} > {log} 2>&1"

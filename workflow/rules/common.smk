@@ -59,6 +59,10 @@ def selected_of(wildcards):
     return STUDY.selected_runs_of(wildcards.setting)
 
 
+def grid_of(wildcards):
+    return STUDY.grid_runs_of(wildcards.setting)
+
+
 def prepared_data(wildcards):
     setting = wildcards.arm.partition("/")[0]
     return f"data/prepared/{setting}.safetensors"
@@ -100,8 +104,8 @@ def figure_files(figure, settings):
     def files(wildcards):
         if not able:
             raise WorkflowError(
-                f"fig_{figure}: no setting of the study can show it: a4 needs two methods, a5 and a6 need auxiliary sets; "
-                f"the settings are {', '.join(settings)}"
+                f"fig_{figure}: no setting of the study can show it: a1 to a3 need groups, a4 two methods, a5 and a6 "
+                f"auxiliary sets, b2 and b_a3 experiments; the settings are {', '.join(settings)}"
             )
         return [
             f"results/figures/{name}/fig_{figure}.{ending}"
@@ -119,9 +123,18 @@ def results_of(settings):
         for figure in STUDY.figures_of(name)
         for ending in ("pdf", "png")
     ]
-    pages = [
-        f"results/{page}"
+    tables = [
+        f"results/figures/{name}/{table}.html"
         for name in settings
-        for page in (f"figures/{name}/tab_a1.html", f"report/{name}.html")
+        for table in STUDY.tables_of(name)
     ]
-    return figures + pages
+    pages = [f"results/report/{name}.html" for name in settings if STUDY.arms(name)]
+    return figures + tables + pages
+
+
+def table_files(table, settings):
+    return [
+        f"results/figures/{name}/{table}.html"
+        for name in settings
+        if table in STUDY.tables_of(name)
+    ]

@@ -7,6 +7,8 @@ FIGURES = {
     "a4": ["methods.csv"],
     "a5": ["auxiliary.csv", "correlations.csv"],
     "a6": ["auxiliary.csv", "correlations.csv", "transfer.csv"],
+    "b2": ["experiments.csv", "baseline.csv"],
+    "b_a3": ["results.csv"],
 }
 
 
@@ -23,7 +25,10 @@ for figure, tables in FIGURES.items():
                 f"results/figures/{{setting}}/fig_{figure}.png",
                 caption=f"../report/fig_{figure}.rst",
                 category="Figures",
-                labels={"figure": figure.upper(), "setting": "{setting}"},
+                labels={
+                    "figure": figure.upper().replace("_", " "),
+                    "setting": "{setting}",
+                },
             ),
             csv=f"results/figures/{{setting}}/fig_{figure}.csv",
         log:
@@ -71,4 +76,39 @@ rule table_a1:
         options=figure_options("tab_a1"),
     shell:
         "tasktrace figure tab_a1 {wildcards.setting} --tables {params.tables} --options {params.options:q}"
+        " --out {output.html} > {log} 2>&1"
+
+
+rule table_b2:
+    input:
+        multiext(
+            f"{TABLES}/",
+            "results.csv",
+            "baseline.csv",
+            "pareto_counts.csv",
+            "pareto_methods.csv",
+        ),
+    output:
+        html=report(
+            "results/figures/{setting}/tab_b2.html",
+            caption="../report/tab_b2.rst",
+            category="Tables and runs",
+            labels={"table": "B2", "setting": "{setting}"},
+        ),
+        csv="results/figures/{setting}/tab_b2.csv",
+    log:
+        "logs/table_b2/{setting}.log",
+    benchmark:
+        "results/benchmarks/table_b2/{setting}.tsv"
+    conda:
+        "../envs/tasktrace.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        tables=lambda wildcards, input: folder(input[0]),
+        options=figure_options("tab_b2"),
+    shell:
+        "tasktrace figure tab_b2 {wildcards.setting} --tables {params.tables} --options {params.options:q}"
         " --out {output.html} > {log} 2>&1"

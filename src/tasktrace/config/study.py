@@ -230,16 +230,22 @@ class Study:
         }
 
     def figures_of(self, setting: str) -> list[str]:
-        """Study A's figures that can be drawn of a setting.
+        """Both studies' figures that can be drawn of a setting.
 
-        Figure A4 compares methods with the first one, A5 and A6 need auxiliary sets.
+        Figure A4 compares methods with the first one, A5 and A6 need auxiliary sets, study B's need ``experiments``.
         """
         block = self.find_setting(setting)
+        grid = ["b2", "b_a3"] if "experiments" in block else []
         if "groups" not in block:
-            return []
+            return grid
         compared = ["a4"] if len(block["methods"]) > 1 else []
         conflict = ["a5", "a6"] if self.auxiliary[setting] else []
-        return ["a1", "a2", "a3", *compared, *conflict]
+        return ["a1", "a2", "a3", *compared, *conflict, *grid]
+
+    def tables_of(self, setting: str) -> list[str]:
+        """Both studies' tables that can be made of a setting."""
+        block = self.find_setting(setting)
+        return [table for table, needs in (("tab_a1", "groups"), ("tab_b2", "experiments")) if needs in block]
 
     def study_spec(self, name: str) -> Spec:
         """Version and options of a small study."""
@@ -263,9 +269,11 @@ class Study:
             ``task``, ``optimizer``, ``method`` and ``curves`` (groups with their labels, single-task first) as the
             setting's ``figures.a1`` chooses them; ``metric`` (of the task), ``metrics`` (of all), ``labels`` (of all
             groups), ``baseline`` and ``methods``, ``auxiliary`` (target to groups), ``factors``, ``band``,
-            ``aggregation``, and the figure's size.
+            ``aggregation``, and the figure's size. For study B's grid ``optimizers`` in the study's order.
         """
         block = self.find_setting(setting)
+        if name in ("b2", "b_a3", "tab_b2"):
+            return {**self._grid_shown(setting), **self.config["figures"].get(name, {})}
         a1 = block["figures"]["a1"]
         labels = {f"mtl.{group}": members["label"] for group, members in block["groups"].items()}
         groups = [{"group": f"mtl.{group}", "label": labels[f"mtl.{group}"]} for group in a1["groups"]]
@@ -286,6 +294,12 @@ class Study:
             "aggregation": self.config["analysis"]["aggregation"],
             **self.config["figures"].get(name, {}),
         }
+
+    def _grid_shown(self, setting: str) -> Spec:
+        """What the figures and the table of a setting's grid show."""
+        used = {arm.optimizer for arm in self.grid_arms(setting) if arm.method is not None}
+        ordered = [optimizer for optimizer in self.config["optimizers"] if optimizer in used]
+        return {"setting": setting, "optimizers": ordered, "labels": {}}
 
     def _tasks_alone(self, setting: str) -> list[str]:
         block = self.settings[setting]
@@ -377,6 +391,7 @@ class Study:
             raise ConfigError(f"{file}: nothing to train: give it groups (study A), experiments (study B), or both")
         if "groups" in block:
             self._check_groups(block, tasks, file)
+            self.measure_spec(name)
             self._check_figure(name)
         if "experiments" in block:
             self._check_experiments(block["experiments"], tasks, f"{file}: experiments")
@@ -393,7 +408,6 @@ class Study:
             _check_known(entry, self.config["measures"], "measure", f"{file}: measuring.measures")
         for entry in block["measuring"].get("options", {}):
             _check_known(entry, block["measuring"]["measures"], "measure", f"{file}: measuring.options")
-        self.measure_spec(name)
         for kind in ("methods", "optimizers"):
             for entry in block[kind]:
                 _check_known(entry, self.config[kind], kind.removesuffix("s"), f"{file}: {kind}")

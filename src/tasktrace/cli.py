@@ -12,14 +12,15 @@ from pathlib import Path
 
 from tasktrace import __version__
 from tasktrace.config import Run, Study
+from tasktrace.config.experiments import SIMILARITY_FIGURES
 from tasktrace.config.small_studies import SHOWN
 from tasktrace.config.study import component_options, identity, resolved, run_path
 from tasktrace.errors import TasktraceError
 
-_OF_SETTINGS = ("a1", "a2", "a3", "a4", "a5", "a6", "tab_a1", "b2", "b_a3", "tab_b2")
+_OF_SETTINGS = ("a1", "a2", "a3", "a4", "a5", "a6", "tab_a1", "b2", "b_a3", "tab_b2", "b4", "b_a5", "b_a6", "b_a7")
 """Figures and tables that are drawn of a setting."""
 
-_SAME_MODULE = {"b_a2": "b_a1"}
+_SAME_MODULE = {"b_a2": "b_a1", **dict.fromkeys(SIMILARITY_FIGURES, "similarity")}
 """Figures that another one's module draws, with other options."""
 
 
@@ -103,6 +104,16 @@ def _experiments(given: argparse.Namespace) -> None:
         study = _study()
         folders, identities = _expected(study, study.grid_runs_of(given.setting))
     analyse_experiments(given.setting, folders, given.out or _tables(given.setting), identities)
+
+
+def _similarity(given: argparse.Namespace) -> None:
+    from tasktrace.analysis.similarity import analyse_similarity
+
+    folders, identities = given.runs, given.identities
+    if folders is None:
+        study = _study()
+        folders, identities = _expected(study, study.watched_runs_of(given.setting))
+    analyse_similarity(given.setting, folders, given.out or _tables(given.setting), identities)
 
 
 def _run_study(given: argparse.Namespace) -> None:
@@ -219,6 +230,13 @@ def _parser() -> argparse.ArgumentParser:
     experiments.add_argument("--identities", nargs="+", help="what the runs have to have been trained with")
     experiments.add_argument("--out", type=Path, help="folder of the tables (default: results/tables/SETTING)")
     experiments.set_defaults(verb=_experiments)
+
+    similarity = verbs.add_parser("similarity", help="make the table of a setting's gradient similarity")
+    similarity.add_argument("setting")
+    similarity.add_argument("--runs", type=Path, nargs="+", help="folders of runs (default: from config/)")
+    similarity.add_argument("--identities", nargs="+", help="what the runs have to have been trained with")
+    similarity.add_argument("--out", type=Path, help="folder of the tables (default: results/tables/SETTING)")
+    similarity.set_defaults(verb=_similarity)
 
     study = verbs.add_parser("study", help="run one of study B's small studies without data")
     study.add_argument("study", choices=["toy", "invariance"])

@@ -92,3 +92,27 @@ rule experiments:
     shell:
         "tasktrace experiments {wildcards.setting} --runs {params.runs} --identities {params.identities}"
         " --out {params.folder} > {log} 2>&1"
+
+
+rule similarity:
+    input:
+        lambda wildcards: files_of(watched_of(wildcards)),
+    output:
+        f"{TABLES}/similarity.parquet",
+    log:
+        "logs/similarity/{setting}.log",
+    benchmark:
+        "results/benchmarks/similarity/{setting}.tsv"
+    conda:
+        "../envs/tasktrace.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        folder=lambda wildcards, output: folder(output[0]),
+        runs=lambda wildcards: folders_of(watched_of(wildcards)),
+        identities=lambda wildcards: identities_of(watched_of(wildcards)),
+    shell:
+        "tasktrace similarity {wildcards.setting} --runs {params.runs} --identities {params.identities}"
+        " --out {params.folder} > {log} 2>&1"

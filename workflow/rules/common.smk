@@ -63,6 +63,10 @@ def grid_of(wildcards):
     return STUDY.grid_runs_of(wildcards.setting)
 
 
+def watched_of(wildcards):
+    return STUDY.watched_runs_of(wildcards.setting)
+
+
 def prepared_data(wildcards):
     setting = wildcards.arm.partition("/")[0]
     return f"data/prepared/{setting}.safetensors"

@@ -9,6 +9,10 @@ FIGURES = {
     "a6": ["auxiliary.csv", "correlations.csv", "transfer.csv"],
     "b2": ["experiments.csv", "baseline.csv"],
     "b_a3": ["results.csv"],
+    "b4": ["similarity.parquet"],
+    "b_a5": ["similarity.parquet"],
+    "b_a6": ["similarity.parquet"],
+    "b_a7": ["similarity.parquet"],
 }
 
 

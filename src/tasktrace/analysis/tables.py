@@ -42,11 +42,11 @@ def analyse(
     whole = list(_whole(setting, folders, runs).values())
     points = pd.concat([_points(run, task.name) for run in whole for task in run.tasks], ignore_index=True)
     curves_table = curves(points, options["grid_points"])
-    _write(out / "points.parquet", points)
-    _write(out / "curves.parquet", curves_table)
-    _write(out / "separation.csv", separation(curves_table, options["band"]))
-    _write(out / "transfer.csv", transfer(runs, options["best_checkpoints"], options["band"]))
-    _write(out / "runs.csv", pd.DataFrame([_run_row(run) for run in runs]))
+    write(out / "points.parquet", points)
+    write(out / "curves.parquet", curves_table)
+    write(out / "separation.csv", separation(curves_table, options["band"]))
+    write(out / "transfer.csv", transfer(runs, options["best_checkpoints"], options["band"]))
+    write(out / "runs.csv", pd.DataFrame([_run_row(run) for run in runs]))
 
 
 def analyse_factors(
@@ -89,14 +89,14 @@ def analyse_factors(
     deltas_table = deltas(compared, options)
     methods = methods_compared(compared, baseline, options)
     points = auxiliary_table(every, auxiliary, options)
-    _write(out / "factors.parquet", factors)
-    _write(out / "factor_curves.parquet", factor_curves(factors[~factors["group"].isin(sets)], options))
-    _write(out / "deltas.csv", deltas_table)
-    _write(out / "table_a1.csv", table_a1(deltas_table, setting, options))
-    _write(out / "methods.csv", methods)
-    _write(out / "shares.csv", share_inside(methods))
-    _write(out / "auxiliary.csv", points)
-    _write(out / "correlations.csv", correlations(points, options))
+    write(out / "factors.parquet", factors)
+    write(out / "factor_curves.parquet", factor_curves(factors[~factors["group"].isin(sets)], options))
+    write(out / "deltas.csv", deltas_table)
+    write(out / "table_a1.csv", table_a1(deltas_table, setting, options))
+    write(out / "methods.csv", methods)
+    write(out / "shares.csv", share_inside(methods))
+    write(out / "auxiliary.csv", points)
+    write(out / "correlations.csv", correlations(points, options))
 
 
 def table(folder: Path, name: str) -> Path:
@@ -149,7 +149,8 @@ def _run_row(run: FinishedRun) -> dict[str, Any]:
     }
 
 
-def _write(path: Path, table: pd.DataFrame) -> None:
+def write(path: Path, table: pd.DataFrame) -> None:
+    """Write a table as CSV or Parquet, whole or not at all."""
     with atomic_path(path) as temporary:
         if path.suffix == ".csv":
             table.to_csv(temporary, index=False)

@@ -2,12 +2,36 @@
 
 from typing import Any
 
-from tasktrace.config.arms import Arm, Run, point_name
+from tasktrace.config.arms import SELECTED, Arm, Run, point_name
 
 GROUP = "grid"
 ALONE = "grid_stl."
 
 Spec = dict[str, Any]
+
+_PAIRS = ["inter_task", "inter_sample"]
+_COSINE = {"quantity": "cosine", "label": "cosine"}
+_ALIKE = [
+    _COSINE,
+    {"quantity": "magnitude_similarity", "label": "magnitude similarity"},
+    {"quantity": "conflicting", "label": "share of conflicting coordinates"},
+]
+
+SIMILARITY_FIGURES: dict[str, Spec] = {
+    "b4": {"kinds": _PAIRS, "panels": _ALIKE},
+    "b_a5": {"kinds": [f"{kind}_averaged" for kind in _PAIRS], "panels": _ALIKE},
+    "b_a6": {
+        "kinds": _PAIRS,
+        "panels": [
+            _COSINE,
+            {"quantity": "cosine", "label": "cosine, positive pairs", "center": "mean_positive"},
+            {"quantity": "cosine", "label": "cosine, negative pairs", "center": "mean_negative"},
+        ],
+    },
+    "b_a7": {"kinds": _PAIRS, "panels": [{"quantity": "product", "label": "scalar product"}]},
+}
+"""Study B's figures 4 and A5 to A7: which pairs, and which of their quantities; ``center`` is the line, the mean if it
+is left out."""
 
 
 def grid_arms(setting: str, block: Spec | None) -> list[Arm]:
@@ -43,6 +67,21 @@ def grid_runs(arm: Arm, block: Spec, seeds: list[int]) -> list[Run]:
     rates = block["learning_rates"] if arm.method is not None else block["alone"]["learning_rates"]
     points = [point_name(rate, block["batch_size"]) for rate in rates]
     return [Run(arm, point, seed) for point in points for seed in seeds]
+
+
+def watched_runs(arm: Arm, block: Spec, seeds: list[int]) -> list[Run]:
+    """The runs in which gradients of single samples are compared: one arm at its best point, once a seed."""
+    watched = block.get("similarity")
+    if watched is None or (arm.method, arm.optimizer) != (watched["method"], watched["optimizer"]):
+        return []
+    return [Run(arm, SELECTED, seed) for seed in seeds]
+
+
+def watch_spec(run: Run, block: Spec) -> Spec:
+    """What the spec of a watched run has beside what the grid's others have."""
+    if run.point != SELECTED:
+        return {}
+    return {"similarity": {name: block["similarity"][name] for name in ("every", "most")}}
 
 
 def grid_schedule(block: Spec) -> Spec:

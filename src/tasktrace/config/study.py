@@ -10,7 +10,15 @@ from typing import Any
 
 from tasktrace.config.arms import SELECTED, Arm, Run, parse_point, point_name
 from tasktrace.config.declarations import Declaration, declaration
-from tasktrace.config.experiments import grid_arms, grid_runs, grid_schedule, in_grid
+from tasktrace.config.experiments import (
+    SIMILARITY_FIGURES,
+    grid_arms,
+    grid_runs,
+    grid_schedule,
+    in_grid,
+    watch_spec,
+    watched_runs,
+)
 from tasktrace.config.loading import merged, read_yaml, validate
 from tasktrace.config.options import check_options
 from tasktrace.config.small_studies import SHOWN
@@ -107,6 +115,10 @@ class Study:
         """All runs of a setting's grid."""
         return [run for arm in self.grid_arms(setting) for run in self.sweep_runs(arm)]
 
+    def watched_runs_of(self, setting: str) -> list[Run]:
+        """The runs of a setting's grid in which gradients of single samples are compared."""
+        return [run for arm in self.grid_arms(setting) for run in self.selected_runs(arm)]
+
     def sweep_runs(self, arm: Arm) -> list[Run]:
         """The runs among which the arm's point is chosen; of an arm of study B's grid, all of its runs.
 
@@ -123,7 +135,9 @@ class Study:
         return [Run(arm, point, sweep["seed"]) for point in points]
 
     def selected_runs(self, arm: Arm) -> list[Run]:
-        """The arm's runs at its selected point, one per seed."""
+        """The arm's runs at its selected point, one per seed; in a grid only those that are watched."""
+        if in_grid(arm):
+            return watched_runs(arm, self.settings[arm.setting]["experiments"], self.config["seeds"])
         return [Run(arm, SELECTED, seed) for seed in self.config["seeds"]]
 
     def selected_runs_of(self, setting: str) -> list[Run]:
@@ -197,7 +211,12 @@ class Study:
         block = self.settings[run.arm.setting]
         if in_grid(run.arm):
             experiments = block["experiments"]
-            return {**grid_schedule(experiments), "epochs": experiments["epochs"], "checkpoint_every": 0}
+            return {
+                **grid_schedule(experiments),
+                **watch_spec(run, experiments),
+                "epochs": experiments["epochs"],
+                "checkpoint_every": 0,
+            }
         training = block["training"]
         return {
             **({"jacobian": training["jacobian"]} if training.get("jacobian", "full") != "full" else {}),
@@ -236,6 +255,7 @@ class Study:
         """
         block = self.find_setting(setting)
         grid = ["b2", "b_a3"] if "experiments" in block else []
+        grid += ["b4", "b_a5", "b_a6", "b_a7"] if "similarity" in block.get("experiments", {}) else []
         if "groups" not in block:
             return grid
         compared = ["a4"] if len(block["methods"]) > 1 else []
@@ -272,8 +292,9 @@ class Study:
             ``aggregation``, and the figure's size. For study B's grid ``optimizers`` in the study's order.
         """
         block = self.find_setting(setting)
-        if name in ("b2", "b_a3", "tab_b2"):
-            return {**self._grid_shown(setting), **self.config["figures"].get(name, {})}
+        if name.startswith(("b", "tab_b")):
+            shown = SIMILARITY_FIGURES.get(name, {})
+            return {**self._grid_shown(setting), **shown, **self.config["figures"].get(name, {})}
         a1 = block["figures"]["a1"]
         labels = {f"mtl.{group}": members["label"] for group, members in block["groups"].items()}
         groups = [{"group": f"mtl.{group}", "label": labels[f"mtl.{group}"]} for group in a1["groups"]]
@@ -394,7 +415,7 @@ class Study:
             self.measure_spec(name)
             self._check_figure(name)
         if "experiments" in block:
-            self._check_experiments(block["experiments"], tasks, f"{file}: experiments")
+            self._check_experiments(block, tasks, f"{file}: experiments")
 
     def _check_groups(self, block: Spec, tasks: dict[str, Task], file: str) -> None:
         for group, members in block["groups"].items():
@@ -412,7 +433,9 @@ class Study:
             for entry in block[kind]:
                 _check_known(entry, self.config[kind], kind.removesuffix("s"), f"{file}: {kind}")
 
-    def _check_experiments(self, experiments: Spec, tasks: dict[str, Task], where: str) -> None:
+    def _check_experiments(self, block: Spec, tasks: dict[str, Task], where: str) -> None:
+        experiments = block["experiments"]
+        shares_inputs = declaration("setting", block["setting"]).shared_inputs
         for task in experiments["tasks"]:
             _check_known(task, tasks, "task", f"{where}.tasks")
         for optimizer in experiments["alone"]["optimizers"]:
@@ -421,6 +444,16 @@ class Study:
             _check_known(method, self.config["methods"], "method", f"{where}.methods")
             for optimizer in optimizers:
                 _check_known(optimizer, self.config["optimizers"], "optimizer", f"{where}.methods.{method}")
+        watched = experiments.get("similarity")
+        if watched is not None:
+            _check_known(watched["method"], experiments["methods"], "method", f"{where}.similarity.method")
+            known = experiments["methods"][watched["method"]]
+            _check_known(watched["optimizer"], known, "optimizer", f"{where}.similarity.optimizer")
+            if not shares_inputs:
+                raise ConfigError(
+                    f"{where}.similarity: gradients of different tasks are compared on the same sample, and the tasks "
+                    "of this setting have inputs of their own; take it out, or choose a setting whose tasks share inputs"
+                )
 
     def _check_figure(self, name: str) -> None:
         block, where = self.settings[name], f"{self._file(name)}: figures.a1"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import matplotlib as mpl
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.lines import Line2D
 
 from tasktrace.analysis.factor_tables import LOWEST_LOSS
 from tasktrace.files import atomic_path
@@ -117,6 +117,23 @@ FACTORS = {
 }
 
 
+@dataclass(frozen=True)
+class KindStyle:
+    """How one kind of pairs of gradients is drawn."""
+
+    color: str
+    label: str
+
+
+# Study B draws pairs of tasks blue and pairs of samples red.
+KINDS = {
+    "inter_task": KindStyle("#0072B2", "two tasks, same sample"),
+    "inter_sample": KindStyle("#D55E00", "two samples, same task"),
+    "inter_task_averaged": KindStyle("#0072B2", "two tasks, mean over samples"),
+    "inter_sample_averaged": KindStyle("#D55E00", "two samples, mean over tasks"),
+}
+
+
 def curve_style(position: int) -> CurveStyle:
     """The style of a figure's curve; position 0 is single-task training."""
     if position == 0:
@@ -192,7 +209,7 @@ def panels_area(figure: Figure) -> SubFigure:
     return area
 
 
-def legend_below(figure: Figure, handles: Sequence[Line2D], title: str, columns: int = 1) -> None:
+def legend_below(figure: Figure, handles: Sequence[Artist], title: str, columns: int = 1) -> None:
     """The figure's legend, below the axes: inside, it would hide a part of some curve in one setting or another."""
     figure.legend(
         handles=handles,

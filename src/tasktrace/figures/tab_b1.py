@@ -12,6 +12,8 @@ from tasktrace.figures.page import page
 from tasktrace.files import atomic_path, write_text
 
 _NAMES = {"gd": "GD", "adam": "Adam", "ew": "EW", "pcgrad": "PCGrad", "cagrad": "CAGrad"}
+
+
 def draw(tables: Path, options: dict[str, Any], out: Path) -> None:
     """Write the table as a page and, beside it, as CSV.
 

@@ -14,6 +14,7 @@ from tasktrace.tasks import Task
 from tasktrace.training.data import DeviceData, EpochBatches, steps_per_epoch
 from tasktrace.training.objectives import LOSSES
 from tasktrace.training.optimizers import build_optimizer
+from tasktrace.training.similarity import SimilarityWatch, Watch
 from tasktrace.training.updates import Batch, Parts, Update, build_update
 
 METHOD = "method/"
@@ -33,6 +34,7 @@ class Engine:
         steps: Steps per epoch.
         losses: Batch loss of every step of the current epoch and task, shape (steps, T); kept on the device and read
             once an epoch, so that no step waits for it.
+        watch: What compares gradients of single samples while training; None if the spec does not ask for it.
     """
 
     def __init__(self, spec: dict[str, Any], prepared: Prepared, device: torch.device) -> None:
@@ -47,6 +49,7 @@ class Engine:
         self.model = model.to(device).to(memory_format=torch.channels_last)
         self.method = run_method(spec["method"], len(self.tasks), seed).to(device)
         self.update = self._build_update(spec)
+        self.watch = self._build_watch(spec)
         self._rate: float = point["learning_rate"]
         self._schedule: dict[str, Any] | None = spec.get("schedule")
         self.losses = torch.full((self.steps, len(self.tasks)), torch.nan, device=device)
@@ -56,6 +59,7 @@ class Engine:
 
     def begin_epoch(self, epoch: int) -> None:
         """Gather the epoch's batches, and set its learning rate."""
+        self._epoch = epoch
         self._batches = EpochBatches(self.data, self._orders, epoch, self.steps)
         if self._schedule is not None:
             rate = self._rate * self._schedule["factor"] ** (epoch // self._schedule["every"])
@@ -75,11 +79,17 @@ class Engine:
         """
         rows, targets = self._batches.step(step)
         batch = Batch(self.data.normalised(rows), targets, self.data.shared)
+        if self.watch is not None:
+            self.watch.look(batch, self._epoch, step)
         self.losses[step] = self.update.step(batch)
         if self.method.needs_losses_after_step:
             with torch.no_grad():
                 parts = self.update.parts
                 self.method.after_step(parts.losses(parts.features(batch), batch.targets))
+
+    def _build_watch(self, spec: dict[str, Any]) -> SimilarityWatch | None:
+        asked: dict[str, int] | None = spec.get("similarity")
+        return None if asked is None else SimilarityWatch(Watch(**asked), self.update.parts, spec["seed"])
 
     def _build_update(self, spec: dict[str, Any]) -> Update:
         rate: float = spec["point"]["learning_rate"]
@@ -99,6 +109,8 @@ class Engine:
                 moments = {key: value for key, value in entry.items() if value is not None}
                 state.update({f"optimizer{number}/{index}/{key}": value for key, value in moments.items()})
         state.update({f"{METHOD}{name}": value for name, value in self.method.state_dict().items()})
+        if self.watch is not None:
+            state.update({f"watch/{name}": value for name, value in self.watch.state_dict().items()})
         state["generator/cpu"] = torch.get_rng_state()
         if self.device.type == "cuda":
             state["generator/cuda"] = torch.cuda.get_rng_state(self.device)
@@ -116,6 +128,8 @@ class Engine:
         for number, optimizer in enumerate(self.update.optimizers):
             _load_moments(optimizer, below(f"optimizer{number}/", state))
         self.method.load_state_dict(below(METHOD, state))
+        if self.watch is not None:
+            self.watch.load_state_dict(below("watch/", state))
         torch.set_rng_state(state["generator/cpu"])
         if self.device.type == "cuda":
             torch.cuda.set_rng_state(state["generator/cuda"], self.device)

@@ -163,6 +163,8 @@ class Session:
                 for name, mean in zip(names, means, strict=True)
             ]
         progress.rows += rows
+        if self._engine.watch is not None:
+            progress.rows += self._engine.watch.finish(progress.epoch, progress.epoch * self._engine.steps)
         every, last = spec["checkpoint_every"], progress.epoch == spec["epochs"]
         if every and (last or progress.epoch % every == 0):
             with self._timed("save"):

@@ -15,10 +15,11 @@ class Row:
     Attributes:
         epoch: Finished epochs; 0 is the initial model.
         step: Finished steps.
-        task: The task's name.
+        task: The task's name; empty for what is about all of them.
         split: ``train``, ``validation`` or ``test``.
         quantity: ``loss`` (mean over the whole split, eval mode), ``metric`` (likewise; the task's other metrics by
-            their names), or ``batch_loss`` (mean over the epoch's training batches, as training saw them).
+            their names), ``batch_loss`` (mean over the epoch's training batches, as training saw them), or
+            ``<kind>.<quantity>.<statistic>`` of :mod:`tasktrace.training.similarity`.
         value: The number.
     """
 

@@ -452,7 +452,7 @@ class Study:
             if not shares_inputs:
                 raise ConfigError(
                     f"{where}.similarity: gradients of different tasks are compared on the same sample, and the tasks "
-                    "of this setting have inputs of their own; take it out, or choose a setting whose tasks share inputs"
+                    "of this setting have inputs of their own; take it out, or choose a setting that shares inputs"
                 )
 
     def _check_figure(self, name: str) -> None:

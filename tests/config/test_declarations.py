@@ -17,6 +17,7 @@ PACKAGES = {
     "method": "tasktrace.methods",
     "optimizer": "tasktrace.training.optimizers",
     "measure": "tasktrace.measures",
+    "study": "tasktrace.studies",
 }
 DEFINES = {
     "setting": ("prepare", "sources"),
@@ -24,6 +25,7 @@ DEFINES = {
     "method": ("Method",),
     "optimizer": ("build",),
     "measure": ("Measure",),
+    "study": ("run",),
 }
 COMPONENTS = [(kind, name) for kind in PACKAGES for name in available(kind)]
 

@@ -129,7 +129,7 @@ def test_a_fault_of_the_study_is_refused(configure, values, parts):
     [
         (
             {"setting": "digit"},
-            [f"{DIGITS}: setting: unknown setting 'digit'; available: digit_pairs, digits, fashion"],
+            [f"{DIGITS}: setting: unknown setting 'digit'; available: digit_pairs, digit_traits, digits, "],
         ),
         ({"model": {"model": "vgg"}}, [f"{DIGITS}: model: unknown model 'vgg'; available: ", "small_cnn"]),
         ({"model": {"model": ["lenet"]}}, [f"{DIGITS}: model", "expected string, found ['lenet']"]),
@@ -218,7 +218,7 @@ def test_an_option_that_yaml_reads_as_a_text_gets_a_hint(configure):
 
 
 @pytest.mark.parametrize(
-    ("file", "key"), [("config.yaml", "seeds"), ("config.yaml", "analysis"), ("settings/digits.yaml", "training")]
+    ("file", "key"), [("config.yaml", "seeds"), ("config.yaml", "analysis"), ("settings/digits.yaml", "model")]
 )
 def test_a_missing_key_is_named(project, file, key):
     path = project / "config" / file
@@ -226,6 +226,20 @@ def test_a_missing_key_is_named(project, file, key):
     del content[key]
     path.write_text(yaml.safe_dump(content))
     assert_refused(f"config/{file}: missing '{key}'; required: ", f", {key}")
+
+
+def test_what_groups_need_is_named(project):
+    content = yaml.safe_load((project / DIGITS).read_text())
+    del content["training"]
+    (project / DIGITS).write_text(yaml.safe_dump(content))
+    assert_refused(f"{DIGITS}: missing 'training', which groups needs")
+
+
+def test_a_setting_has_something_to_train(project):
+    content = yaml.safe_load((project / DIGITS).read_text())
+    del content["groups"]
+    (project / DIGITS).write_text(yaml.safe_dump(content))
+    assert_refused(f"{DIGITS}: nothing to train: give it groups (study A), experiments (study B), or both")
 
 
 @pytest.mark.parametrize("file", [CONFIG, DIGITS])

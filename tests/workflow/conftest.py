@@ -85,6 +85,7 @@ def tiny(project: Project) -> None:
         config["settings"] = ["digits"]
         config["seeds"] = [0, 1]
         config["measures"]["sharpness"] |= {"samples": 128, "iterations": 4}
+        config["studies"] = {"toy": {"iterations": 20}, "invariance": {"epochs": 2}}
 
     def digits(block: dict[str, Any]) -> None:
         del block["groups"]["with_noisy"]

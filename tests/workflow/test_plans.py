@@ -13,24 +13,19 @@ def test_everything_can_be_planned_before_any_data_is_there(fresh):
     drawn = dict.fromkeys(["figure_a2", "figure_a3", "figure_a4", "table_a1", "report_tables", "demo"], 1)
     assert fresh.planned("demo") == {**DIGITS, "measure": 33, "factors": 1, **drawn}
     # Fashion has 11 arms (three tasks alone, two groups under four methods) and sixteen points. Digit pairs have three
-    # targets alone, two groups, and ten auxiliary sets of each target, which take their targets' points.
+    # targets alone, two groups, and ten auxiliary sets of each target, which take their targets' points. The grid of the
+    # digit traits has three tasks alone with two rates, 14 pairs of method and optimizer with four, and a watched arm.
+    grid = ["experiments", "similarity", "figure_b2", "figure_b_a3", "figure_b4", "figure_b_a5", "figure_b_a6"]
+    small = ["study_toy", "study_invariance", "figure_b1", "figure_b_a1", "figure_b_a2", "table_b1"]
     assert fresh.planned("all") == {
-        "prepare": 3,
-        "train": 22 + 11 * 16 + 5 * 2,
-        "select": 11 + 11 + 35,
-        "train_selected": 33 + 33 + 105,
+        "prepare": 4,
+        "train": 22 + 11 * 16 + 5 * 2 + 3 * (3 * 2 + 14 * 4),
+        "select": 11 + 11 + 35 + 1,
+        "train_selected": 33 + 33 + 105 + 3,
         "measure": 33 + 33 + 105,
-        "analyse": 3,
-        "factors": 3,
-        "figure_a1": 3,
-        "figure_a2": 3,
-        "figure_a3": 3,
+        **dict.fromkeys(["analyse", "factors", "figure_a1", "figure_a2", "figure_a3", "table_a1", "report_tables"], 3),
         "figure_a4": 2,
-        "figure_a5": 1,
-        "figure_a6": 1,
-        "table_a1": 3,
-        "report_tables": 3,
-        "all": 1,
+        **dict.fromkeys(["figure_a5", "figure_a6", "figure_b_a7", "table_b2", *grid, *small, "all"], 1),
     }
     assert not (fresh.folder / "data").exists()
 
@@ -38,7 +33,10 @@ def test_everything_can_be_planned_before_any_data_is_there(fresh):
 def test_the_targets_have_names(fresh):
     for figure, settings in {"a1": 3, "a2": 3, "a3": 3, "a4": 2, "a5": 1, "a6": 1}.items():
         assert fresh.planned(f"fig_{figure}")[f"figure_{figure}"] == settings
+    for figure in ("b2", "b_a3", "b4", "b_a5", "b_a6", "b_a7", "b1", "b_a1", "b_a2"):
+        assert fresh.planned(f"fig_{figure}")[f"figure_{figure}"] == 1
     assert fresh.planned("tab_a1")["table_a1"] == 3
+    assert fresh.planned("tab_b1")["table_b1"] == fresh.planned("tab_b2")["table_b2"] == 1
     assert fresh.planned("check") == {"check": 1}
     assert fresh.planned("results/figures/digits/fig_a1.png") == DIGITS
     assert fresh.planned() == fresh.planned("all")
@@ -47,7 +45,7 @@ def test_the_targets_have_names(fresh):
 def test_a_figure_that_no_setting_can_show_says_what_it_needs(finished):
     done = finished.snakemake("-n", "fig_a5", check=False)
     assert done.returncode != 0
-    assert "fig_a5: no setting of the study can show it: a4 needs two methods, a5 and a6 need auxiliary" in done.stderr
+    assert "fig_a5: no setting of the study can show it: a1 to a3 need groups, a4 two methods" in done.stdout
 
 
 def test_a_finished_study_has_nothing_to_do(finished):

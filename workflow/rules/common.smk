@@ -142,3 +142,12 @@ def table_files(table, settings):
         for name in settings
         if table in STUDY.tables_of(name)
     ]
+
+
+def small_study_results():
+    figures = [
+        f"results/figures/{study}/fig_{figure}.{ending}"
+        for figure, study in STUDY_FIGURES.items()
+        for ending in ("pdf", "png")
+    ]
+    return [*figures, "results/figures/toy/tab_b1.html"]

@@ -7,15 +7,6 @@ STUDIES = {
 STUDY_FIGURES = {"b1": "toy", "b_a1": "invariance", "b_a2": "invariance"}
 
 
-def small_study_results():
-    figures = [
-        f"results/figures/{study}/fig_{figure}.{ending}"
-        for figure, study in STUDY_FIGURES.items()
-        for ending in ("pdf", "png")
-    ]
-    return [*figures, "results/figures/toy/tab_b1.html"]
-
-
 for study, tables in STUDIES.items():
 
     rule:

@@ -14,7 +14,7 @@ def test_everything_can_be_planned_before_any_data_is_there(fresh):
     assert fresh.planned("demo") == {**DIGITS, "measure": 33, "factors": 1, **drawn}
     # Fashion has 11 arms (three tasks alone, two groups under four methods) and sixteen points. Digit pairs have three
     # targets alone, two groups, and ten auxiliary sets of each target, which take the targets' points. The grid of
-    # the digit traits has three tasks alone with two rates, 14 pairs of method and optimizer with four, and a watched arm.
+    # the digit traits has three tasks alone with two rates, 14 pairs of method and optimizer with four, a watched arm.
     grid = ["experiments", "similarity", "figure_b2", "figure_b_a3", "figure_b4", "figure_b_a5", "figure_b_a6"]
     small = ["study_toy", "study_invariance", "figure_b1", "figure_b_a1", "figure_b_a2", "table_b1"]
     assert fresh.planned("all") == {

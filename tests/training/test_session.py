@@ -335,3 +335,10 @@ def test_a_gpu_that_is_not_there_is_refused(make_job, make_spec):
         pytest.skip("torch sees a GPU")
     with pytest.raises(ConfigError, match="torch sees no GPU"):
         run(make_job(make_spec(), device="cuda"))
+
+
+def test_a_run_logs_each_of_its_epochs_once(make_job, make_spec, capsys):
+    job = make_job(make_spec())
+    run(job)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(": ")[1] for line in lines] == [f"epoch {epoch}/3" for epoch in range(4)]

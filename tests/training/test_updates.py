@@ -219,6 +219,16 @@ def test_weighted_heads_see_the_weighted_loss():
         torch.testing.assert_close(parameter.grad, other.grad)
 
 
+def test_with_a_frozen_encoder_heads_get_their_plain_gradient():
+    model = small_model()
+    model.encoder.requires_grad_(False)
+    batch = batches(shared=True)[0]
+    build_update(parts_of(model), build("uw_o", TASKS), sgd, RATE).gradients(batch)
+    for head, objective, targets in zip(model.heads.values(), parts_of(model).objectives, batch.targets, strict=True):
+        loss = objective(head(model.encoder(batch.inputs)), targets)
+        assert torch.allclose(head.weight.grad, torch.autograd.grad(loss, head.weight)[0])
+
+
 @pytest.mark.parametrize("shared", [True, False], ids=["shared inputs", "own inputs"])
 def test_mgda_ub_weighs_by_the_gradients_of_the_features(shared):
     model = small_model()

@@ -47,6 +47,8 @@ class Method(Base):
         beta1, beta2 = self._options.beta1, self._options.beta2
         if self._first is None or self._second is None:
             self._first, self._second = torch.zeros_like(jacobian), torch.zeros_like(jacobian)
+        # What was loaded is on the CPU, wherever training goes on.
+        self._first, self._second = self._first.to(jacobian), self._second.to(jacobian)
         self._steps += 1
         self._first.lerp_(jacobian, 1 - beta1)
         self._second.mul_(beta2).addcmul_(jacobian, jacobian, value=1 - beta2)

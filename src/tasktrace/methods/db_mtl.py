@@ -53,6 +53,7 @@ class Method(Base):
             raise NonFiniteError(int(bad.int().argmax()), "logarithm of the loss")
         if self._averages is None:
             self._averages = torch.zeros_like(jacobian)
+        self._averages = self._averages.to(jacobian)  # what was loaded is on the CPU
         self._steps += 1
         share = self._options.beta / self._steps**self._options.decay
         self._averages.lerp_(jacobian / losses.to(jacobian)[:, None], 1 - share)

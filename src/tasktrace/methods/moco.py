@@ -57,6 +57,7 @@ class Method(Base):
         options = self._options
         if self._tracked is None:
             self._tracked = torch.zeros_like(jacobian)
+        self._tracked = self._tracked.to(jacobian)  # what was loaded is on the CPU
         self._steps += 1
         self._tracked.lerp_(jacobian, options.beta / self._steps**options.beta_decay)
         products = gramian(self._tracked)

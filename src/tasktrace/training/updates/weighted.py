@@ -28,6 +28,7 @@ class WeightedLosses(Update):
             losses.backward(weights)
         else:
             for own, weight in zip(features, weights, strict=True):
-                own.register_hook(weight.mul)
+                if own.requires_grad:  # not with a frozen encoder, which no weight concerns
+                    own.register_hook(weight.mul)
             losses.backward(torch.ones_like(losses))
         return losses.detach()

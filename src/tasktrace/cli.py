@@ -7,7 +7,7 @@ import argparse
 import importlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tasktrace import __version__
@@ -65,20 +65,14 @@ def _measure(given: argparse.Namespace) -> None:
 def _select(given: argparse.Namespace) -> None:
     from tasktrace.analysis.selection import select
 
-    folders, identities = given.runs, given.identities
-    if folders is None:
-        study = _study()
-        folders, identities = _expected(study, study.sweep_runs(study.find_arm(given.arm)))
+    folders, identities = _runs(given, lambda study: study.sweep_runs(study.find_arm(given.arm)))
     select(given.arm, folders, given.out or Path("results/selected") / f"{given.arm}.json", identities)
 
 
 def _analyse(given: argparse.Namespace) -> None:
     from tasktrace.analysis.tables import analyse
 
-    folders, identities = given.runs, given.identities
-    if folders is None:
-        study = _study()
-        folders, identities = _expected(study, study.selected_runs_of(given.setting))
+    folders, identities = _runs(given, lambda study: study.selected_runs_of(given.setting))
     options = _study().config["analysis"] if given.options is None else given.options
     analyse(given.setting, folders, options, given.out or _tables(given.setting), identities)
 
@@ -86,10 +80,7 @@ def _analyse(given: argparse.Namespace) -> None:
 def _factors(given: argparse.Namespace) -> None:
     from tasktrace.analysis.tables import analyse_factors
 
-    folders, identities = given.runs, given.identities
-    if folders is None:
-        study = _study()
-        folders, identities = _expected(study, study.selected_runs_of(given.setting))
+    folders, identities = _runs(given, lambda study: study.selected_runs_of(given.setting))
     options = _study().factor_options(given.setting) if given.options is None else given.options
     out = given.out or _tables(given.setting)
     chosen = {name: options.pop(name) for name in ("auxiliary", "baseline")}
@@ -99,20 +90,14 @@ def _factors(given: argparse.Namespace) -> None:
 def _experiments(given: argparse.Namespace) -> None:
     from tasktrace.analysis.experiments import analyse_experiments
 
-    folders, identities = given.runs, given.identities
-    if folders is None:
-        study = _study()
-        folders, identities = _expected(study, study.grid_runs_of(given.setting))
+    folders, identities = _runs(given, lambda study: study.grid_runs_of(given.setting))
     analyse_experiments(given.setting, folders, given.out or _tables(given.setting), identities)
 
 
 def _similarity(given: argparse.Namespace) -> None:
     from tasktrace.analysis.similarity import analyse_similarity
 
-    folders, identities = given.runs, given.identities
-    if folders is None:
-        study = _study()
-        folders, identities = _expected(study, study.watched_runs_of(given.setting))
+    folders, identities = _runs(given, lambda study: study.watched_runs_of(given.setting))
     analyse_similarity(given.setting, folders, given.out or _tables(given.setting), identities)
 
 
@@ -151,8 +136,15 @@ def _tables(setting: str) -> Path:
     return Path("results/tables") / setting
 
 
-def _expected(study: Study, runs: list[Run]) -> tuple[list[Path], list[str]]:
-    """Where the runs are, and what they have to have been trained with."""
+def _runs(given: argparse.Namespace, choose: Callable[[Study], list[Run]]) -> tuple[list[Path], list[str] | None]:
+    """Where the runs are that a verb reads, and what they have to have been trained with.
+
+    They are those that were given, otherwise the study's that ``choose`` names.
+    """
+    if given.runs is not None:
+        return given.runs, given.identities
+    study = _study()
+    runs = choose(study)
     return [Path("results/runs") / run.path for run in runs], [identity(study.run_spec(run)) for run in runs]
 
 
@@ -203,39 +195,22 @@ def _parser() -> argparse.ArgumentParser:
 
     select = verbs.add_parser("select", help="choose an arm's learning rate and batch size by validation")
     select.add_argument("arm", help="SETTING/GROUP/[METHOD/]OPTIMIZER")
-    select.add_argument("--runs", type=Path, nargs="+", help="folders of the sweep's runs (default: from config/)")
-    select.add_argument("--identities", nargs="+", help="what the runs have to have been trained with")
+    _add_runs(select)
     select.add_argument("--out", type=Path, help="default: results/selected/ARM.json")
     select.set_defaults(verb=_select)
 
-    analyse = verbs.add_parser("analyse", help="make a setting's tables from its finished runs")
-    analyse.add_argument("setting")
-    analyse.add_argument("--runs", type=Path, nargs="+", help="folders of runs (default: from config/)")
-    analyse.add_argument("--identities", nargs="+", help="what the runs have to have been trained with")
+    analyse = _add_table_verb(verbs, "analyse", "make a setting's tables from its finished runs")
     analyse.add_argument("--options", type=json.loads, help="band, best_checkpoints, grid_points as JSON")
-    analyse.add_argument("--out", type=Path, help="folder of the tables (default: results/tables/SETTING)")
     analyse.set_defaults(verb=_analyse)
 
-    factors = verbs.add_parser("factors", help="make a setting's tables from what was measured of its runs")
-    factors.add_argument("setting")
-    factors.add_argument("--runs", type=Path, nargs="+", help="folders of runs (default: from config/)")
-    factors.add_argument("--identities", nargs="+", help="what the runs have to have been trained with")
+    factors = _add_table_verb(verbs, "factors", "make a setting's tables from what was measured of its runs")
     factors.add_argument("--options", type=json.loads, help="analysis, baseline and auxiliary sets as JSON")
-    factors.add_argument("--out", type=Path, help="folder of the tables (default: results/tables/SETTING)")
     factors.set_defaults(verb=_factors)
 
-    experiments = verbs.add_parser("experiments", help="make a setting's tables of study B's grid")
-    experiments.add_argument("setting")
-    experiments.add_argument("--runs", type=Path, nargs="+", help="folders of runs (default: from config/)")
-    experiments.add_argument("--identities", nargs="+", help="what the runs have to have been trained with")
-    experiments.add_argument("--out", type=Path, help="folder of the tables (default: results/tables/SETTING)")
+    experiments = _add_table_verb(verbs, "experiments", "make a setting's tables of study B's grid")
     experiments.set_defaults(verb=_experiments)
 
-    similarity = verbs.add_parser("similarity", help="make the table of a setting's gradient similarity")
-    similarity.add_argument("setting")
-    similarity.add_argument("--runs", type=Path, nargs="+", help="folders of runs (default: from config/)")
-    similarity.add_argument("--identities", nargs="+", help="what the runs have to have been trained with")
-    similarity.add_argument("--out", type=Path, help="folder of the tables (default: results/tables/SETTING)")
+    similarity = _add_table_verb(verbs, "similarity", "make the table of a setting's gradient similarity")
     similarity.set_defaults(verb=_similarity)
 
     study = verbs.add_parser("study", help="run one of study B's small studies without data")
@@ -262,3 +237,20 @@ def _parser() -> argparse.ArgumentParser:
     check = verbs.add_parser("check", help="say what this machine lacks for the study, and where to put it")
     check.set_defaults(verb=_check)
     return parser
+
+
+def _add_table_verb(
+    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, what: str
+) -> argparse.ArgumentParser:
+    """The parser of a verb that makes a setting's tables from runs."""
+    parser = verbs.add_parser(name, help=what)
+    parser.add_argument("setting")
+    _add_runs(parser)
+    parser.add_argument("--out", type=Path, help="folder of the tables (default: results/tables/SETTING)")
+    return parser
+
+
+def _add_runs(parser: argparse.ArgumentParser) -> None:
+    """What :func:`_runs` asks for."""
+    parser.add_argument("--runs", type=Path, nargs="+", help="folders of runs (default: from config/)")
+    parser.add_argument("--identities", nargs="+", help="what the runs have to have been trained with")

@@ -1,4 +1,4 @@
-"""Dataclass instances as the rows of a Parquet file."""
+"""Tables as files: whole or not at all, the same bytes for the same rows."""
 
 from collections.abc import Sequence
 from dataclasses import astuple
@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from tasktrace.files import atomic_path
 
 if TYPE_CHECKING:
+    import pandas as pd  # training writes rows, and should not wait for it
     from _typeshed import DataclassInstance
 
 
@@ -26,3 +27,18 @@ def write_rows(path: Path, rows: Sequence["DataclassInstance"], schema: pa.Schem
     columns = dict(zip(schema.names, values, strict=True))
     with atomic_path(path) as temporary:
         pq.write_table(pa.table(columns, schema=schema), temporary)
+
+
+def write_table(path: Path, table: "pd.DataFrame", digits: int | None = None) -> None:
+    """Write a table as CSV or Parquet, whichever ``path`` ends in.
+
+    Args:
+        path: The file.
+        table: Its index is left out.
+        digits: Significant digits of numbers in a CSV; all of them if left out.
+    """
+    with atomic_path(path) as temporary:
+        if path.suffix == ".csv":
+            table.to_csv(temporary, index=False, float_format=None if digits is None else f"%.{digits}g")
+        else:
+            table.to_parquet(temporary, index=False)

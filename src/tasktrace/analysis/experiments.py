@@ -19,7 +19,7 @@ from tasktrace.analysis.pareto import Flags, Values, missing, optimal, undominat
 from tasktrace.analysis.runs import FinishedRun, read_runs
 from tasktrace.config.experiments import GROUP, in_grid
 from tasktrace.errors import DataError
-from tasktrace.files import atomic_path
+from tasktrace.rows import write_table
 from tasktrace.tasks import HIGHER_IS_BETTER, Task
 
 EXPERIMENT = ["method", "optimizer", "learning_rate", "batch_size"]
@@ -84,12 +84,12 @@ def analyse_experiments(setting: str, folders: list[Path], out: Path, identities
     alone = baselines(setting, [run for run in runs if run.arm.group != GROUP], together[0].tasks)
     rows = pd.DataFrame([_run_row(run, alone) for run in together])
     experiments = experiments_table(rows)
-    _write(out / "experiment_runs.csv", rows)
-    _write(out / "experiments.csv", experiments)
-    _write(out / "baseline.csv", baseline_table(alone))
-    _write(out / "pareto_counts.csv", pareto_counts(setting, experiments, rows))
-    _write(out / "pareto_methods.csv", pareto_methods(setting, experiments))
-    _write(out / "results.csv", results_table(setting, experiments))
+    write_table(out / "experiment_runs.csv", rows)
+    write_table(out / "experiments.csv", experiments)
+    write_table(out / "baseline.csv", baseline_table(alone))
+    write_table(out / "pareto_counts.csv", pareto_counts(setting, experiments, rows))
+    write_table(out / "pareto_methods.csv", pareto_methods(setting, experiments))
+    write_table(out / "results.csv", results_table(setting, experiments))
 
 
 def metric_column(task: str, metric: str) -> str:
@@ -423,8 +423,3 @@ def _with_counts(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame
     table = pd.DataFrame(rows, columns=columns)
     published = [name for name in columns if name.endswith("_published")]
     return table.astype(dict.fromkeys(published, float)).astype(dict.fromkeys(published, "Int64"))
-
-
-def _write(path: Path, table: pd.DataFrame) -> None:
-    with atomic_path(path) as temporary:
-        table.to_csv(temporary, index=False)

@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 
 from tasktrace.analysis.runs import FinishedRun, read_runs
-from tasktrace.analysis.tables import write
 from tasktrace.errors import DataError
+from tasktrace.rows import write_table
 
 COLUMNS = ["seed", "epoch", "kind", "quantity", "statistic", "value"]
 
@@ -31,7 +31,7 @@ def analyse_similarity(setting: str, folders: list[Path], out: Path, identities:
     table = similarity_table(read_runs(folders, identities))
     if table.empty:
         raise DataError(f"{setting}: no run compared gradients of single samples; see {folders[0]}/run.json")
-    write(out / "similarity.parquet", table)
+    write_table(out / "similarity.parquet", table)
 
 
 def _of_run(run: FinishedRun) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from tasktrace.analysis.published import table_a1
 from tasktrace.analysis.runs import FinishedRun, read_runs
 from tasktrace.analysis.transfer import transfer
 from tasktrace.errors import DataError
-from tasktrace.files import atomic_path
+from tasktrace.rows import write_table
 
 
 def analyse(
@@ -42,11 +42,11 @@ def analyse(
     whole = list(_whole(setting, folders, runs).values())
     points = pd.concat([_points(run, task.name) for run in whole for task in run.tasks], ignore_index=True)
     curves_table = curves(points, options["grid_points"])
-    write(out / "points.parquet", points)
-    write(out / "curves.parquet", curves_table)
-    write(out / "separation.csv", separation(curves_table, options["band"]))
-    write(out / "transfer.csv", transfer(runs, options["best_checkpoints"], options["band"]))
-    write(out / "runs.csv", pd.DataFrame([_run_row(run) for run in runs]))
+    write_table(out / "points.parquet", points)
+    write_table(out / "curves.parquet", curves_table)
+    write_table(out / "separation.csv", separation(curves_table, options["band"]))
+    write_table(out / "transfer.csv", transfer(runs, options["best_checkpoints"], options["band"]))
+    write_table(out / "runs.csv", pd.DataFrame([_run_row(run) for run in runs]))
 
 
 def analyse_factors(
@@ -89,14 +89,14 @@ def analyse_factors(
     deltas_table = deltas(compared, options)
     methods = methods_compared(compared, baseline, options)
     points = auxiliary_table(every, auxiliary, options)
-    write(out / "factors.parquet", factors)
-    write(out / "factor_curves.parquet", factor_curves(factors[~factors["group"].isin(sets)], options))
-    write(out / "deltas.csv", deltas_table)
-    write(out / "table_a1.csv", table_a1(deltas_table, setting, options))
-    write(out / "methods.csv", methods)
-    write(out / "shares.csv", share_inside(methods))
-    write(out / "auxiliary.csv", points)
-    write(out / "correlations.csv", correlations(points, options))
+    write_table(out / "factors.parquet", factors)
+    write_table(out / "factor_curves.parquet", factor_curves(factors[~factors["group"].isin(sets)], options))
+    write_table(out / "deltas.csv", deltas_table)
+    write_table(out / "table_a1.csv", table_a1(deltas_table, setting, options))
+    write_table(out / "methods.csv", methods)
+    write_table(out / "shares.csv", share_inside(methods))
+    write_table(out / "auxiliary.csv", points)
+    write_table(out / "correlations.csv", correlations(points, options))
 
 
 def table(folder: Path, name: str) -> Path:
@@ -147,12 +147,3 @@ def _run_row(run: FinishedRun) -> dict[str, Any]:
         "commit": record["commit"],
         "modified": record["modified"],
     }
-
-
-def write(path: Path, table: pd.DataFrame) -> None:
-    """Write a table as CSV or Parquet, whole or not at all."""
-    with atomic_path(path) as temporary:
-        if path.suffix == ".csv":
-            table.to_csv(temporary, index=False)
-        else:
-            table.to_parquet(temporary, index=False)

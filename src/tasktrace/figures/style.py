@@ -12,6 +12,7 @@ from matplotlib.figure import Figure, SubFigure
 
 from tasktrace.analysis.factor_tables import LOWEST_LOSS
 from tasktrace.files import atomic_path
+from tasktrace.rows import write_table
 
 # Okabe and Ito's palette, which stays apart in every common colour-vision deficiency. Study A draws single-task
 # training blue, positive transfer green and negative transfer red; the palette's blue, green and vermilion are those.
@@ -227,5 +228,4 @@ def save(figure: Figure, plotted: pd.DataFrame, png: Path, dpi: int) -> None:
     for path, metadata in ((png, {}), (png.with_suffix(".pdf"), {"CreationDate": None})):
         with atomic_path(path) as temporary:
             figure.savefig(temporary, dpi=dpi, metadata=metadata, format=path.suffix.removeprefix("."))
-    with atomic_path(png.with_suffix(".csv")) as temporary:
-        plotted.to_csv(temporary, index=False)
+    write_table(png.with_suffix(".csv"), plotted)

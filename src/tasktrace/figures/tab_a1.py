@@ -12,7 +12,8 @@ from tasktrace.analysis.tables import table
 from tasktrace.errors import DataError
 from tasktrace.figures.page import page
 from tasktrace.figures.style import FACTORS, signed
-from tasktrace.files import atomic_path, write_text
+from tasktrace.files import write_text
+from tasktrace.rows import write_table
 
 DIGITS = 3
 """Significant digits of a change on the page."""
@@ -50,8 +51,7 @@ def draw(tables: Path, options: dict[str, Any], html: Path) -> None:
     published = [name for name in COLUMNS if content[f"{name}_published"].notna().any()]
     body = f'{_text(options, bool(published))}<div class="scroll">{_table(content, published, options)}</div>\n'
     write_text(html, page(f"Table A1: {options['setting']}", body + _notes(content)))
-    with atomic_path(html.with_suffix(".csv")) as temporary:
-        content.to_csv(temporary, index=False, float_format=f"%.{CSV_DIGITS}g")
+    write_table(html.with_suffix(".csv"), content, CSV_DIGITS)
 
 
 def _text(options: dict[str, Any], is_published: bool) -> str:

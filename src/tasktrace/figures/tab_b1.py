@@ -9,7 +9,8 @@ import pandas as pd
 from tasktrace.analysis.tables import table
 from tasktrace.errors import DataError
 from tasktrace.figures.page import page
-from tasktrace.files import atomic_path, write_text
+from tasktrace.files import write_text
+from tasktrace.rows import write_table
 
 _NAMES = {"gd": "GD", "adam": "Adam", "ew": "EW", "pcgrad": "PCGrad", "cagrad": "CAGrad"}
 
@@ -33,8 +34,7 @@ def draw(tables: Path, options: dict[str, Any], out: Path) -> None:
     if absent:
         raise DataError(f"table B1: the toy study has no learning rate {', '.join(map(str, absent))}")
     chosen = cells[cells["learning_rate"].isin(options["learning_rates"])]
-    with atomic_path(out.with_suffix(".csv")) as temporary:
-        chosen.to_csv(temporary, index=False)
+    write_table(out.with_suffix(".csv"), chosen)
     write_text(out, page(options["title"], f"{_summary(chosen)}\n{_grid(chosen, options['learning_rates'])}"))
 
 

@@ -11,7 +11,8 @@ from tasktrace.analysis.tables import table
 from tasktrace.errors import DataError
 from tasktrace.figures.page import page
 from tasktrace.figures.style import metric_label, signed
-from tasktrace.files import atomic_path, write_text
+from tasktrace.files import write_text
+from tasktrace.rows import write_table
 
 DIGITS = 3
 """Significant digits of a metric on the page."""
@@ -59,8 +60,7 @@ def draw(tables: Path, options: dict[str, Any], html: Path) -> None:
     )
     write_text(html, page(f"Tables B2, A2, A4–A7: {options['setting']}", body))
     for ending, content in (("", results), ("_counts", counts), ("_methods", methods)):
-        with atomic_path(html.with_name(f"{html.stem}{ending}.csv")) as temporary:
-            content.to_csv(temporary, index=False, float_format=f"%.{CSV_DIGITS}g")
+        write_table(html.with_name(f"{html.stem}{ending}.csv"), content, CSV_DIGITS)
 
 
 def _of(content: pd.DataFrame, optimizers: list[str]) -> pd.DataFrame:

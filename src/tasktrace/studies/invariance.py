@@ -26,8 +26,8 @@ from tasktrace.config.bounds import check_range
 from tasktrace.config.options import build_options, check_options
 from tasktrace.methods import build
 from tasktrace.models import MultiTaskModel
+from tasktrace.rows import write_table
 from tasktrace.seeding import derive_seed
-from tasktrace.studies.tables import write_table
 from tasktrace.training.device import configure
 from tasktrace.training.objectives import Objective
 from tasktrace.training.optimizers import build_optimizer

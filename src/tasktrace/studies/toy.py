@@ -15,7 +15,7 @@ import torch
 
 from tasktrace.config.bounds import check_range
 from tasktrace.config.options import build_options, check_options
-from tasktrace.studies.tables import write_table
+from tasktrace.rows import write_table
 from tasktrace.studies.two_objectives.descent import Lane, Outcome, Thinning, descend
 from tasktrace.studies.two_objectives.directions import DIRECTIONS
 from tasktrace.studies.two_objectives.landscape import losses

@@ -63,10 +63,10 @@ def in_grid(arm: Arm) -> bool:
 
 
 def grid_runs(arm: Arm, block: Spec, seeds: list[int]) -> list[Run]:
-    """The runs of an arm of the grid: every learning rate, every seed."""
+    """The runs of an arm of the grid: every learning rate, every seed (the grid's own seeds if it names some)."""
     rates = block["learning_rates"] if arm.method is not None else block["alone"]["learning_rates"]
     points = [point_name(rate, block["batch_size"]) for rate in rates]
-    return [Run(arm, point, seed) for point in points for seed in seeds]
+    return [Run(arm, point, seed) for point in points for seed in block.get("seeds", seeds)]
 
 
 def watched_runs(arm: Arm, block: Spec, seeds: list[int]) -> list[Run]:
@@ -74,7 +74,7 @@ def watched_runs(arm: Arm, block: Spec, seeds: list[int]) -> list[Run]:
     watched = block.get("similarity")
     if watched is None or (arm.method, arm.optimizer) != (watched["method"], watched["optimizer"]):
         return []
-    return [Run(arm, SELECTED, seed) for seed in seeds]
+    return [Run(arm, SELECTED, seed) for seed in block.get("seeds", seeds)]
 
 
 def watch_spec(run: Run, block: Spec) -> Spec:

@@ -12,13 +12,11 @@ from pathlib import Path
 
 from tasktrace import __version__
 from tasktrace.config import Run, Study
-from tasktrace.config.experiments import SIMILARITY_FIGURES
+from tasktrace.config.components import component_options
+from tasktrace.config.shown import FIGURES, SIMILARITY_FIGURES, TABLES, figure_options, study_figure
 from tasktrace.config.small_studies import SHOWN
-from tasktrace.config.study import component_options, identity, resolved, run_path
+from tasktrace.config.study import identity, resolved, run_path
 from tasktrace.errors import TasktraceError
-
-_OF_SETTINGS = ("a1", "a2", "a3", "a4", "a5", "a6", "tab_a1", "b2", "b_a3", "tab_b2", "b4", "b_a5", "b_a6", "b_a7")
-"""Figures and tables that are drawn of a setting."""
 
 _SAME_MODULE = {"b_a2": "b_a1", **dict.fromkeys(SIMILARITY_FIGURES, "similarity")}
 """Figures that another one's module draws, with other options."""
@@ -65,7 +63,7 @@ def _measure(given: argparse.Namespace) -> None:
 def _select(given: argparse.Namespace) -> None:
     from tasktrace.analysis.selection import select
 
-    folders, identities = _runs(given, lambda study: study.sweep_runs(study.find_arm(given.arm)))
+    folders, identities = _runs(given, lambda study: study.candidate_runs(study.find_arm(given.arm)))
     select(given.arm, folders, given.out or Path("results/selected") / f"{given.arm}.json", identities)
 
 
@@ -112,7 +110,9 @@ def _figure(given: argparse.Namespace) -> None:
     options = given.options
     if options is None:
         is_small = given.figure in SHOWN
-        options = _study().study_figure(given.figure) if is_small else _study().figure(given.figure, given.setting)
+        options = (
+            study_figure(_study(), given.figure) if is_small else figure_options(_study(), given.figure, given.setting)
+        )
     default = f"{given.figure}.html" if given.figure.startswith("tab_") else f"fig_{given.figure}.png"
     out = given.out or Path("results/figures") / given.setting / default
     module.draw(given.tables or _tables(given.setting), options, out)
@@ -220,7 +220,7 @@ def _parser() -> argparse.ArgumentParser:
     study.set_defaults(verb=_run_study)
 
     figure = verbs.add_parser("figure", help="draw a figure or table of a setting from its tables")
-    figure.add_argument("figure", choices=[*_OF_SETTINGS, *SHOWN])
+    figure.add_argument("figure", choices=[*FIGURES, *TABLES, *SHOWN])
     figure.add_argument("setting", help="a setting; toy or invariance for the figures of those studies")
     figure.add_argument("--tables", type=Path, help="folder of the tables (default: results/tables/SETTING)")
     figure.add_argument("--options", type=json.loads, help="what to draw as JSON (default: from config/)")

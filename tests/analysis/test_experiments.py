@@ -6,19 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasktrace.analysis.experiments import (
-    COUNTS_COLUMNS,
-    METHODS_COLUMNS,
-    analyse_experiments,
-    baselines,
-    delta_m,
-    directions,
-    experiments_table,
-    metric_columns,
-    pareto_counts,
-    pareto_methods,
-    results_table,
-)
+from tasktrace.analysis.baseline import baselines
+from tasktrace.analysis.experiments import analyse_experiments, experiments_table, results_table
+from tasktrace.analysis.fronts import COUNTS_COLUMNS, METHODS_COLUMNS, pareto_counts, pareto_methods
+from tasktrace.analysis.metrics import delta_m, directions, metric_columns
 from tasktrace.analysis.runs import FinishedRun
 from tasktrace.errors import DataError
 from tasktrace.files import file_digest

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tasktrace.analysis.experiments import delta_m
+from tasktrace.analysis.metrics import delta_m
 from tasktrace.analysis.published_b import HIGHER_IS_BETTER, OPTIMIZERS, TABLE_2, published_results
 
 CITYSCAPES = list(HIGHER_IS_BETTER)[:4]

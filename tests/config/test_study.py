@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasktrace.config import Arm, Run, Study
+from tasktrace.config.components import component_options
 from tasktrace.config.declarations import _FOLDERS, declaration
+from tasktrace.config.shown import figure_options, figures_of
 from tasktrace.config.study import (
     SELECTED,
     TRAINING_VERSION,
-    component_options,
     parse_point,
     point_name,
     resolved,
@@ -274,10 +275,12 @@ def test_an_override_goes_on_top_of_its_setting_alone(configure, study):
 def test_building_a_study_imports_neither_torch_nor_pandas_nor_numpy(project):
     script = (
         "import sys\n"
-        "import tasktrace.config\n"
-        "study = tasktrace.config.Study.load()\n"
+        "from tasktrace.config import Study\n"
+        "from tasktrace.config.shown import figure_options, figures_of\n"
+        "study = Study.load()\n"
         "count = len([study.run_spec(run) for run in study.runs.values()])\n"
-        "figures = [study.figure(name, setting) for setting in study.settings for name in study.figures_of(setting)]\n"
+        "for setting in study.settings:\n"
+        "    figures = [figure_options(study, name, setting) for name in figures_of(study, setting)]\n"
         "print(count, sorted({'torch', 'pandas', 'numpy', 'sklearn', 'matplotlib'} & set(sys.modules)))\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -542,7 +545,7 @@ def test_the_options_of_a_component_are_what_is_neither_name_nor_version():
 
 
 def test_figure_a1_has_the_task_alone_first_and_then_its_groups(study):
-    figure = study.figure("a1", "digits")
+    figure = figure_options(study, "a1", "digits")
     assert (figure["task"], figure["method"], figure["optimizer"]) == ("digits1", "umtg", "adam")
     assert figure["curves"] == [
         {"group": "stl.digits1", "label": "STL"},
@@ -560,7 +563,7 @@ def test_figure_a1_can_name_its_method_and_optimizer(configure):
         optimizers=["adam", "sgdm"],
         figures={"a1": {"method": "umtg_mean", "optimizer": "sgdm"}},
     )
-    figure = Study.load().figure("a1", "digits")
+    figure = figure_options(Study.load(), "a1", "digits")
     assert (figure["method"], figure["optimizer"]) == ("umtg_mean", "sgdm")
 
 
@@ -577,13 +580,16 @@ def test_the_task_of_a_figure_has_to_be_trained_alone(configure):
 
 
 def test_a_figure_is_offered_where_the_setting_can_show_it(configure, study):
-    assert study.figures_of("digits") == ["a1", "a2", "a3"]
+    assert figures_of(study, "digits") == ["a1", "a2", "a3"]
     configure("config.yaml", methods={"mgda": {"method": "mgda"}})
     configure("settings/digits.yaml", methods=["umtg", "mgda"], auxiliary={**AUXILIARY, "sets": 1, "size": 1})
     both = Study.load()
-    assert both.figures_of("digits") == ["a1", "a2", "a3", "a4", "a5", "a6"]
-    assert (both.figure("a4", "digits")["baseline"], both.figure("a4", "digits")["methods"]) == ("umtg", ["mgda"])
-    assert list(both.figure("a5", "digits")["auxiliary"]) == ["digits1"]
+    assert figures_of(both, "digits") == ["a1", "a2", "a3", "a4", "a5", "a6"]
+    assert (figure_options(both, "a4", "digits")["baseline"], figure_options(both, "a4", "digits")["methods"]) == (
+        "umtg",
+        ["mgda"],
+    )
+    assert list(figure_options(both, "a5", "digits")["auxiliary"]) == ["digits1"]
 
 
 # --- measuring -----------------------------------------------------------------------------------------------------

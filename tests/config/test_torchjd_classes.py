@@ -11,9 +11,9 @@ import pytest
 import torchjd.linalg
 
 from tasktrace.config import Study, torchjd_classes
+from tasktrace.config.components import component_options
 from tasktrace.config.declarations import declaration
 from tasktrace.config.options import check_options
-from tasktrace.config.study import component_options
 from tasktrace.config.torchjd_classes import Argument, arguments, locate, options, public_classes, usable_classes
 from tasktrace.errors import ConfigError
 

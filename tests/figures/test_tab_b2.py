@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasktrace.analysis.experiments import COUNTS_COLUMNS, METHODS_COLUMNS
+from tasktrace.analysis.fronts import COUNTS_COLUMNS, METHODS_COLUMNS
 from tasktrace.errors import DataError
 from tasktrace.figures import tab_b2
 

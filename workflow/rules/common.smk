@@ -9,6 +9,7 @@ from snakemake.exceptions import WorkflowError
 
 from tasktrace.config import Study
 from tasktrace.config.loading import read_yaml
+from tasktrace.config.shown import figure_options, figures_of, study_figure, tables_of
 from tasktrace.config.study import identity
 from tasktrace.errors import TasktraceError
 
@@ -51,8 +52,8 @@ def identities_of(runs):
     return [identity(STUDY.run_spec(run)) for run in runs]
 
 
-def sweep_of(wildcards):
-    return STUDY.sweep_runs(STUDY.find_arm(wildcards.arm))
+def candidates_of(wildcards):
+    return STUDY.candidate_runs(STUDY.find_arm(wildcards.arm))
 
 
 def selected_of(wildcards):
@@ -95,7 +96,7 @@ def factors_of(runs):
 
 def figure_options(figure):
     """What a figure's rule passes on, as a function of its wildcards."""
-    return lambda wildcards: json.dumps(STUDY.figure(figure, wildcards.setting))
+    return lambda wildcards: json.dumps(figure_options(STUDY, figure, wildcards.setting))
 
 
 def figure_files(figure, settings):
@@ -103,7 +104,7 @@ def figure_files(figure, settings):
 
     Where none can, the target says so, and is not done by doing nothing.
     """
-    able = [name for name in settings if figure in STUDY.figures_of(name)]
+    able = [name for name in settings if figure in figures_of(STUDY, name)]
 
     def files(wildcards):
         if not able:
@@ -124,13 +125,13 @@ def results_of(settings):
     figures = [
         f"results/figures/{name}/fig_{figure}.{ending}"
         for name in settings
-        for figure in STUDY.figures_of(name)
+        for figure in figures_of(STUDY, name)
         for ending in ("pdf", "png")
     ]
     tables = [
         f"results/figures/{name}/{table}.html"
         for name in settings
-        for table in STUDY.tables_of(name)
+        for table in tables_of(STUDY, name)
     ]
     pages = [f"results/report/{name}.html" for name in settings if STUDY.arms(name)]
     return figures + tables + pages
@@ -140,7 +141,7 @@ def table_files(table, settings):
     return [
         f"results/figures/{name}/{table}.html"
         for name in settings
-        if table in STUDY.tables_of(name)
+        if table in tables_of(STUDY, name)
     ]
 
 

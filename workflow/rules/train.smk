@@ -47,7 +47,7 @@ use rule train as train_selected with:
 
 rule select:
     input:
-        lambda wildcards: files_of(sweep_of(wildcards)),
+        lambda wildcards: files_of(candidates_of(wildcards)),
     output:
         "results/selected/{arm}.json",
     log:
@@ -61,7 +61,7 @@ rule select:
         mem_mb=2000,
         runtime=10,
     params:
-        runs=lambda wildcards: folders_of(sweep_of(wildcards)),
-        identities=lambda wildcards: identities_of(sweep_of(wildcards)),
+        runs=lambda wildcards: folders_of(candidates_of(wildcards)),
+        identities=lambda wildcards: identities_of(candidates_of(wildcards)),
     shell:
         "tasktrace select {wildcards.arm} --runs {params.runs} --identities {params.identities} --out {output} > {log} 2>&1"

@@ -6,6 +6,7 @@ momentum ``sgdm``. Settings are dataset and network: ``cityscapes_segnet``, ``ci
 """
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -47,3 +48,10 @@ def published_results() -> pd.DataFrame:
         percent; pareto_full (NaN where table A2 has no such row).
     """
     return pd.read_csv(Path(__file__).with_name("published_b.csv"))
+
+
+def by_method(setting: str) -> dict[tuple[Any, Any], dict[Any, Any]]:
+    """The published results of a setting, by method and optimizer."""
+    table = published_results()
+    rows = table[(table["setting"] == setting) & table["method"].notna()].to_dict("records")
+    return {(row["method"], row["optimizer"]): row for row in rows}

@@ -9,30 +9,6 @@ ALONE = "grid_stl."
 
 Spec = dict[str, Any]
 
-_PAIRS = ["inter_task", "inter_sample"]
-_COSINE = {"quantity": "cosine", "label": "cosine"}
-_ALIKE = [
-    _COSINE,
-    {"quantity": "magnitude_similarity", "label": "magnitude similarity"},
-    {"quantity": "conflicting", "label": "share of conflicting coordinates"},
-]
-
-SIMILARITY_FIGURES: dict[str, Spec] = {
-    "b4": {"kinds": _PAIRS, "panels": _ALIKE},
-    "b_a5": {"kinds": [f"{kind}_averaged" for kind in _PAIRS], "panels": _ALIKE},
-    "b_a6": {
-        "kinds": _PAIRS,
-        "panels": [
-            _COSINE,
-            {"quantity": "cosine", "label": "cosine, positive pairs", "center": "mean_positive"},
-            {"quantity": "cosine", "label": "cosine, negative pairs", "center": "mean_negative"},
-        ],
-    },
-    "b_a7": {"kinds": _PAIRS, "panels": [{"quantity": "product", "label": "scalar product"}]},
-}
-"""Study B's figures 4 and A5 to A7: which pairs, and which of their quantities; ``center`` is the line, the mean if it
-is left out."""
-
 
 def grid_arms(setting: str, block: Spec | None) -> list[Arm]:
     """The arms of a setting's grid: every task alone, then every method with each of its optimizers.
@@ -69,19 +45,39 @@ def grid_runs(arm: Arm, block: Spec, seeds: list[int]) -> list[Run]:
     return [Run(arm, point, seed) for point in points for seed in block.get("seeds", seeds)]
 
 
-def watched_runs(arm: Arm, block: Spec, seeds: list[int]) -> list[Run]:
-    """The runs in which gradients of single samples are compared: one arm at its best point, once a seed."""
+def is_watched(arm: Arm, block: Spec) -> bool:
+    """Whether gradients of single samples are compared while this arm trains at its best point."""
     watched = block.get("similarity")
-    if watched is None or (arm.method, arm.optimizer) != (watched["method"], watched["optimizer"]):
+    return watched is not None and (arm.method, arm.optimizer) == (watched["method"], watched["optimizer"])
+
+
+def is_refitted(arm: Arm, block: Spec) -> bool:
+    """Whether this arm's heads are refitted on corrupted data: the compared methods', and those of the tasks alone."""
+    corruption = block.get("corruption")
+    if corruption is None or arm.optimizer != corruption["optimizer"]:
+        return False
+    return arm.method is None or arm.method in corruption["methods"]
+
+
+def best_runs(arm: Arm, block: Spec, seeds: list[int]) -> list[Run]:
+    """The runs that train an arm of the grid once more at its best point, for what its first runs did not keep."""
+    if not (is_watched(arm, block) or is_refitted(arm, block)):
         return []
     return [Run(arm, SELECTED, seed) for seed in block.get("seeds", seeds)]
 
 
-def watch_spec(run: Run, block: Spec) -> Spec:
-    """What the spec of a watched run has beside what the grid's others have."""
+def best_run_spec(run: Run, block: Spec) -> Spec:
+    """What the spec of such a run has beside what the grid's others have.
+
+    Gradients that it compares, and that it keeps the checkpoint of its best epoch, which its selection file names.
+    """
     if run.point != SELECTED:
         return {}
-    return {"similarity": {name: block["similarity"][name] for name in ("every", "most")}}
+    watched = block["similarity"] if is_watched(run.arm, block) else {}
+    return {
+        **({"similarity": {name: watched[name] for name in ("every", "most")}} if watched else {}),
+        **({"best_epoch": None} if is_refitted(run.arm, block) else {}),
+    }
 
 
 def grid_schedule(block: Spec) -> Spec:

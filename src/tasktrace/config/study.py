@@ -5,23 +5,25 @@ import json
 import math
 import os
 import random
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+from tasktrace.config import corruptions
 from tasktrace.config.arms import SELECTED, Arm, Run, parse_point, point_name
-from tasktrace.config.declarations import Declaration, declaration
+from tasktrace.config.checks import check_analysis, check_setting
+from tasktrace.config.components import Spec, component, named
+from tasktrace.config.declarations import declaration
 from tasktrace.config.experiments import (
-    SIMILARITY_FIGURES,
+    best_run_spec,
+    best_runs,
     grid_arms,
     grid_runs,
     grid_schedule,
     in_grid,
-    watch_spec,
-    watched_runs,
+    is_refitted,
+    is_watched,
 )
 from tasktrace.config.loading import merged, read_yaml, validate
-from tasktrace.config.options import check_options
-from tasktrace.config.small_studies import SHOWN
 from tasktrace.errors import ConfigError
 from tasktrace.files import digest
 from tasktrace.seeding import derive_seed
@@ -30,7 +32,8 @@ from tasktrace.tasks import Task
 TRAINING_VERSION = 2
 """Raised when the training loop, the evaluation, the order of the data or what a checkpoint holds changes."""
 
-Spec = dict[str, Any]
+REFIT_VERSION = 1
+"""Raised when the fitting of heads to corrupted data, or its evaluation, changes."""
 
 
 class Study:
@@ -117,10 +120,25 @@ class Study:
 
     def watched_runs_of(self, setting: str) -> list[Run]:
         """The runs of a setting's grid in which gradients of single samples are compared."""
-        return [run for arm in self.grid_arms(setting) for run in self.selected_runs(arm)]
+        return self._best_runs_of(setting, is_watched)
+
+    def refitted_runs_of(self, setting: str) -> list[Run]:
+        """The runs of a setting's grid whose heads are refitted on corrupted data."""
+        return self._best_runs_of(setting, is_refitted)
+
+    def _best_runs_of(self, setting: str, which: Callable[[Arm, Spec], bool]) -> list[Run]:
+        arms = [arm for arm in self.grid_arms(setting) if which(arm, self.settings[setting]["experiments"])]
+        return [run for arm in arms for run in self.selected_runs(arm)]
+
+    def candidate_runs(self, arm: Arm) -> list[Run]:
+        """The runs that an arm's point is chosen from: its sweep; in a grid with the baseline of Delta_m."""
+        if not in_grid(arm) or arm.method is None:
+            return self.sweep_runs(arm)
+        alone = [other for other in self.grid_arms(arm.setting) if other.method is None]
+        return [run for own in (*alone, arm) for run in self.sweep_runs(own)]
 
     def sweep_runs(self, arm: Arm) -> list[Run]:
-        """The runs among which the arm's point is chosen; of an arm of study B's grid, all of its runs.
+        """The arm's runs at every point of its sweep; of an arm of study B's grid, all of its runs.
 
         For an auxiliary set they are the target's own when it is alone: all sets of a target share a point, so that
         what differs between them is the set.
@@ -135,9 +153,9 @@ class Study:
         return [Run(arm, point, sweep["seed"]) for point in points]
 
     def selected_runs(self, arm: Arm) -> list[Run]:
-        """The arm's runs at its selected point, one per seed; in a grid only those that are watched."""
+        """The arm's runs at its selected point, one per seed; in a grid only where something needs them."""
         if in_grid(arm):
-            return watched_runs(arm, self.settings[arm.setting]["experiments"], self.config["seeds"])
+            return best_runs(arm, self.settings[arm.setting]["experiments"], self.config["seeds"])
         return [Run(arm, SELECTED, seed) for seed in self.config["seeds"]]
 
     def selected_runs_of(self, setting: str) -> list[Run]:
@@ -183,7 +201,7 @@ class Study:
     def data_spec(self, setting: str) -> Spec:
         """What the setting's prepared data is made of; a change makes data and runs stale."""
         block = self.find_setting(setting)
-        return self._component("setting", block["setting"], block["data"], f"{self._file(setting)}: data")
+        return component("setting", block["setting"], block["data"], f"{self._file(setting)}: data")
 
     def run_spec(self, run: Run) -> Spec:
         """Everything that a run's result depends on, with options at their defaults left out.
@@ -198,7 +216,7 @@ class Study:
             "group": run.arm.group,
             "tasks": list(run.arm.tasks),
             "data": self.data_spec(run.arm.setting),
-            "model": self._named("model", block["model"], f"{self._file(run.arm.setting)}: model"),
+            "model": named("model", block["model"], f"{self._file(run.arm.setting)}: model"),
             "method": None if run.arm.method is None else self._method(run.arm.method),
             "optimizer": self._optimizer(run.arm.optimizer),
             "point": parse_point(run.point) if is_sweep else None,
@@ -213,7 +231,7 @@ class Study:
             experiments = block["experiments"]
             return {
                 **grid_schedule(experiments),
-                **watch_spec(run, experiments),
+                **best_run_spec(run, experiments),
                 "epochs": experiments["epochs"],
                 "checkpoint_every": 0,
             }
@@ -232,11 +250,29 @@ class Study:
         for name in measuring["measures"]:
             block = self.config["measures"][name]
             measures[name] = (
-                self._named("measure", {**block, **own[name]}, f"{where}.{name}")
-                if name in own
-                else self._measure(name)
+                named("measure", {**block, **own[name]}, f"{where}.{name}") if name in own else self._measure(name)
             )
         return {"every": measuring["every"], "measures": measures}
+
+    def corruption_spec(self, setting: str) -> Spec:
+        """What a setting's corrupted data is made of."""
+        block = self.find_setting(setting)["experiments"]["corruption"]
+        return {
+            "version": corruptions.VERSION,
+            "data": self.data_spec(setting),
+            "names": [name for name in corruptions.NAMES if name not in block["leave_out"]],
+            "test": block.get("test"),
+        }
+
+    def refit_spec(self, setting: str) -> Spec:
+        """How the heads of a setting's runs are fitted to corrupted data."""
+        refit = self.find_setting(setting)["experiments"]["corruption"]["refit"]
+        return {
+            "version": REFIT_VERSION,
+            "corruption": self.corruption_spec(setting),
+            **refit,
+            "optimizer": self._optimizer(refit["optimizer"]),
+        }
 
     def factor_options(self, setting: str) -> Spec:
         """What the tables of the setting's factors depend on beside its runs."""
@@ -248,79 +284,9 @@ class Study:
             },
         }
 
-    def figures_of(self, setting: str) -> list[str]:
-        """Both studies' figures that can be drawn of a setting.
-
-        Figure A4 compares methods with the first one, A5 and A6 need auxiliary sets, study B's need ``experiments``.
-        """
-        block = self.find_setting(setting)
-        grid = ["b2", "b_a3"] if "experiments" in block else []
-        grid += ["b4", "b_a5", "b_a6", "b_a7"] if "similarity" in block.get("experiments", {}) else []
-        if "groups" not in block:
-            return grid
-        compared = ["a4"] if len(block["methods"]) > 1 else []
-        conflict = ["a5", "a6"] if self.auxiliary[setting] else []
-        return ["a1", "a2", "a3", *compared, *conflict, *grid]
-
-    def tables_of(self, setting: str) -> list[str]:
-        """Both studies' tables that can be made of a setting."""
-        block = self.find_setting(setting)
-        return [table for table, needs in (("tab_a1", "groups"), ("tab_b2", "experiments")) if needs in block]
-
     def study_spec(self, name: str) -> Spec:
         """Version and options of a small study."""
-        return self._component("study", name, self.config["studies"].get(name, {}), f"{self.where}: studies.{name}")
-
-    def study_figure(self, name: str) -> Spec:
-        """What a figure or table of a small study shows, and how it is drawn."""
-        rates = {"learning_rates": self.learning_rates_of_toy} if name == "tab_b1" else {}
-        return {**SHOWN[name], **rates, **self.config["figures"].get(name, {})}
-
-    @property
-    def learning_rates_of_toy(self) -> list[float]:
-        """The toy study's grid."""
-        options = declaration("study", "toy").options(**component_options(self.study_spec("toy")))
-        return list(options.learning_rates)
-
-    def figure(self, name: str, setting: str) -> Spec:
-        """What a figure or table of one setting shows, and how it is drawn.
-
-        Returns:
-            ``task``, ``optimizer``, ``method`` and ``curves`` (groups with their labels, single-task first) as the
-            setting's ``figures.a1`` chooses them; ``metric`` (of the task), ``metrics`` (of all), ``labels`` (of all
-            groups), ``baseline`` and ``methods``, ``auxiliary`` (target to groups), ``factors``, ``band``,
-            ``aggregation``, and the figure's size. For study B's grid ``optimizers`` in the study's order.
-        """
-        block = self.find_setting(setting)
-        if name.startswith(("b", "tab_b")):
-            shown = SIMILARITY_FIGURES.get(name, {})
-            return {**self._grid_shown(setting), **shown, **self.config["figures"].get(name, {})}
-        a1 = block["figures"]["a1"]
-        labels = {f"mtl.{group}": members["label"] for group, members in block["groups"].items()}
-        groups = [{"group": f"mtl.{group}", "label": labels[f"mtl.{group}"]} for group in a1["groups"]]
-        return {
-            "setting": setting,
-            "task": a1["task"],
-            "optimizer": a1.get("optimizer", block["optimizers"][0]),
-            "method": a1.get("method", block["methods"][0]),
-            "curves": [{"group": f"stl.{a1['task']}", "label": "STL"}, *groups],
-            "metric": self._task(setting, a1["task"]).metric,
-            "metrics": {task.name: task.metric for task in self._tasks(setting).values()},
-            "labels": labels,
-            "baseline": block["methods"][0],
-            "methods": block["methods"][1:],
-            "auxiliary": self.factor_options(setting)["auxiliary"],
-            "factors": self.config["analysis"]["factors"],
-            "band": self.config["analysis"]["band"],
-            "aggregation": self.config["analysis"]["aggregation"],
-            **self.config["figures"].get(name, {}),
-        }
-
-    def _grid_shown(self, setting: str) -> Spec:
-        """What the figures and the table of a setting's grid show."""
-        used = {arm.optimizer for arm in self.grid_arms(setting) if arm.method is not None}
-        ordered = [optimizer for optimizer in self.config["optimizers"] if optimizer in used]
-        return {"setting": setting, "optimizers": ordered, "labels": {}}
+        return component("study", name, self.config["studies"].get(name, {}), f"{self.where}: studies.{name}")
 
     def _tasks_alone(self, setting: str) -> list[str]:
         block = self.settings[setting]
@@ -382,10 +348,7 @@ class Study:
             self._measure(name)
         for name in self.config["studies"]:
             self.study_spec(name)
-        for factor, measure in self.config["analysis"]["factors"].items():
-            where = f"{self.where}: analysis.factors.{factor}"
-            _check_known(measure.partition(".")[0], self.config["measures"], "measure", where)
-        self._check_bins()
+        check_analysis(self.config, self.where)
         for name in self.config.get("overrides", {}):
             if name not in self.setting_names():
                 raise ConfigError(
@@ -393,115 +356,31 @@ class Study:
                     f"{', '.join(self.setting_names())}"
                 )
 
-    def _check_bins(self) -> None:
-        analysis = self.config["analysis"]
-        for name in ("early_bins", "end_bins"):
-            first, last = analysis[name]
-            if not first <= last <= analysis["bins"]:
-                raise ConfigError(
-                    f"{self.where}: analysis.{name}: expected the first and the last of {analysis['bins']} bins, "
-                    f"counted from 1, found {[first, last]}"
-                )
-
     def _check_setting(self, name: str) -> None:
         block, file = self.settings[name], self._file(name)
-        self._named("model", block["model"], f"{file}: model")
-        tasks = self._declared("setting", block["setting"], f"{file}: setting").tasks
+        named("model", block["model"], f"{file}: model")
+        check_setting(block, self.config, self._tasks_alone(name) if "groups" in block else [], file)
         self.data_spec(name)
-        if not {"groups", "experiments"} & block.keys():
-            raise ConfigError(f"{file}: nothing to train: give it groups (study A), experiments (study B), or both")
         if "groups" in block:
-            self._check_groups(block, tasks, file)
             self.measure_spec(name)
-            self._check_figure(name)
-        if "experiments" in block:
-            self._check_experiments(block, tasks, f"{file}: experiments")
-
-    def _check_groups(self, block: Spec, tasks: dict[str, Task], file: str) -> None:
-        for group, members in block["groups"].items():
-            for task in members["tasks"]:
-                _check_known(task, tasks, "task", f"{file}: groups.{group}.tasks")
-        for task in block.get("alone", []):
-            _check_known(task, tasks, "task", f"{file}: alone")
-        for task in block.get("auxiliary", {}).get("targets", []):
-            _check_known(task, tasks, "task", f"{file}: auxiliary.targets")
-        for entry in block["measuring"]["measures"]:
-            _check_known(entry, self.config["measures"], "measure", f"{file}: measuring.measures")
-        for entry in block["measuring"].get("options", {}):
-            _check_known(entry, block["measuring"]["measures"], "measure", f"{file}: measuring.options")
-        for kind in ("methods", "optimizers"):
-            for entry in block[kind]:
-                _check_known(entry, self.config[kind], kind.removesuffix("s"), f"{file}: {kind}")
-
-    def _check_experiments(self, block: Spec, tasks: dict[str, Task], where: str) -> None:
-        experiments = block["experiments"]
-        shares_inputs = declaration("setting", block["setting"]).shared_inputs
-        for task in experiments["tasks"]:
-            _check_known(task, tasks, "task", f"{where}.tasks")
-        for optimizer in experiments["alone"]["optimizers"]:
-            _check_known(optimizer, self.config["optimizers"], "optimizer", f"{where}.alone.optimizers")
-        for method, optimizers in experiments["methods"].items():
-            _check_known(method, self.config["methods"], "method", f"{where}.methods")
-            for optimizer in optimizers:
-                _check_known(optimizer, self.config["optimizers"], "optimizer", f"{where}.methods.{method}")
-        watched = experiments.get("similarity")
-        if watched is not None:
-            _check_known(watched["method"], experiments["methods"], "method", f"{where}.similarity.method")
-            known = experiments["methods"][watched["method"]]
-            _check_known(watched["optimizer"], known, "optimizer", f"{where}.similarity.optimizer")
-            if not shares_inputs:
-                raise ConfigError(
-                    f"{where}.similarity: gradients of different tasks are compared on the same sample, and the tasks "
-                    "of this setting have inputs of their own; take it out, or choose a setting that shares inputs"
-                )
-
-    def _check_figure(self, name: str) -> None:
-        block, where = self.settings[name], f"{self._file(name)}: figures.a1"
-        a1 = block["figures"]["a1"]
-        _check_known(a1["task"], self._tasks_alone(name), "task", f"{where}.task")
-        for group in a1["groups"]:
-            _check_known(group, block["groups"], "group", f"{where}.groups")
-            if a1["task"] not in block["groups"][group]["tasks"]:
-                raise ConfigError(f"{where}.groups: group {group!r} does not train the figure's task {a1['task']!r}")
-        for kind in ("method", "optimizer"):
-            if kind in a1:
-                _check_known(a1[kind], block[f"{kind}s"], kind, f"{where}.{kind}")
 
     def _method(self, name: str) -> Spec:
-        return self._named("method", self.config["methods"][name], f"{self.where}: methods.{name}")
+        return named("method", self.config["methods"][name], f"{self.where}: methods.{name}")
 
     def _optimizer(self, name: str) -> Spec:
-        return self._named("optimizer", self.config["optimizers"][name], f"{self.where}: optimizers.{name}")
+        return named("optimizer", self.config["optimizers"][name], f"{self.where}: optimizers.{name}")
 
     def _measure(self, name: str) -> Spec:
-        return self._named("measure", self.config["measures"][name], f"{self.where}: measures.{name}")
+        return named("measure", self.config["measures"][name], f"{self.where}: measures.{name}")
 
-    def _named(self, kind: str, block: Spec, where: str) -> Spec:
-        """The spec of a block such as ``{method: umtg, scale: sum}``, whose key ``kind`` names the component."""
-        options = {key: value for key, value in block.items() if key != kind}
-        return self._component(kind, block[kind], options, where)
 
-    def _component(self, kind: str, name: str, options: Spec, where: str) -> Spec:
-        declared = self._declared(kind, name, where)
-        packages = {"packages": declared.packages} if declared.packages else {}
-        return {
-            "name": name,
-            "version": declared.version,
-            **packages,
-            **check_options(declared.options, options, where),
-        }
-
-    @staticmethod
-    def _declared(kind: str, name: str, where: str) -> Declaration:
-        try:
-            return declaration(kind, name)
-        except ConfigError as error:
-            raise ConfigError(f"{where}: {error}") from None
+_CHOSEN = ("point", "best_epoch")
+"""What of a selected run's spec its selection file says."""
 
 
 def identity(spec: Spec) -> str:
     """A run's spec in sixteen characters, but for its point, which its path or its selection says."""
-    return digest({**spec, "point": None})[:16]
+    return digest({name: value for name, value in spec.items() if name not in _CHOSEN} | {"point": None})[:16]
 
 
 def run_path(text: str) -> str:
@@ -521,14 +400,6 @@ def resolved(spec: Spec, selection: Path) -> Spec:
         return spec
     if not selection.exists():
         raise ConfigError(f"{selection}: no selection for this run yet; run `snakemake --cores 1 {selection}`")
-    return {**spec, "point": json.loads(selection.read_text(encoding="utf-8"))["point"]}
-
-
-def component_options(spec: Spec) -> Spec:
-    """The options in a component's part of a spec."""
-    return {key: value for key, value in spec.items() if key not in ("name", "version", "packages")}
-
-
-def _check_known(name: str, known: Any, kind: str, where: str) -> None:
-    if name not in known:
-        raise ConfigError(f"{where}: unknown {kind} {name!r}; allowed: {', '.join(known)}")
+    chosen = json.loads(selection.read_text(encoding="utf-8"))
+    kept = {"best_epoch": chosen["epochs"][str(spec["seed"])]} if "best_epoch" in spec else {}
+    return {**spec, "point": chosen["point"], **kept}

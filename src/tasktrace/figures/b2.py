@@ -12,7 +12,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from tasktrace.analysis.experiments import directions, metric_columns
+from tasktrace.analysis.metrics import directions, metric_columns
 from tasktrace.analysis.pareto import optimal
 from tasktrace.analysis.tables import table
 from tasktrace.errors import DataError

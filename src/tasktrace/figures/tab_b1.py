@@ -23,19 +23,21 @@ def draw(tables: Path, options: dict[str, Any], out: Path) -> None:
 
     Args:
         tables: Folder of the toy study's tables.
-        options: ``learning_rates``: the columns (table 1: 10, 1, 0.1, 0.01, 0.001; table A3: all); ``title``.
+        options: ``learning_rates``: the columns (table 1: 10, 1, 0.1, 0.01, 0.001; table A3, and if left out: all);
+            ``title``.
         out: The page.
 
     Raises:
         DataError: The study has no such learning rate.
     """
     cells = pd.read_csv(table(tables, "table.csv"), dtype={"ours": str, "published": str})
-    absent = [rate for rate in options["learning_rates"] if rate not in set(cells["learning_rate"])]
+    rates = options.get("learning_rates", list(dict.fromkeys(cells["learning_rate"])))
+    absent = [rate for rate in rates if rate not in set(cells["learning_rate"])]
     if absent:
         raise DataError(f"table B1: the toy study has no learning rate {', '.join(map(str, absent))}")
-    chosen = cells[cells["learning_rate"].isin(options["learning_rates"])]
+    chosen = cells[cells["learning_rate"].isin(rates)]
     write_table(out.with_suffix(".csv"), chosen)
-    write_text(out, page(options["title"], f"{_summary(chosen)}\n{_grid(chosen, options['learning_rates'])}"))
+    write_text(out, page(options["title"], f"{_summary(chosen)}\n{_grid(chosen, rates)}"))
 
 
 def _summary(cells: pd.DataFrame) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from tasktrace.analysis.experiments import metric_columns
+from tasktrace.analysis.metrics import metric_columns
 from tasktrace.analysis.tables import table
 from tasktrace.errors import DataError
 from tasktrace.figures.page import page

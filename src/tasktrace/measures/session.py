@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tasktrace.config.components import component_options
 from tasktrace.config.options import build_options
-from tasktrace.config.study import component_options, identity
+from tasktrace.config.study import identity
 from tasktrace.errors import ConfigError, DataError
 from tasktrace.files import digest, discard_temporaries, file_digest, write_json
 from tasktrace.locking import exclusive

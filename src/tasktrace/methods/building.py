@@ -3,9 +3,9 @@
 import importlib
 from typing import Any
 
+from tasktrace.config.components import component_options
 from tasktrace.config.declarations import declaration
 from tasktrace.config.options import build_options, check_options
-from tasktrace.config.study import component_options
 from tasktrace.config.torchjd_classes import PREFIX
 from tasktrace.errors import ConfigError
 from tasktrace.methods.base import Method

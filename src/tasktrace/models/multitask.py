@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tasktrace.config.components import component_options
 from tasktrace.config.options import build_options
-from tasktrace.config.study import component_options
 from tasktrace.seeding import derive_seed
 from tasktrace.tasks import Task
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from tasktrace.config.components import component_options
 from tasktrace.config.options import build_options
-from tasktrace.config.study import component_options
 from tasktrace.settings import setting_module
 from tasktrace.settings.prepared import Prepared, write_prepared
 

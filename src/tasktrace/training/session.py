@@ -165,8 +165,7 @@ class Session:
         progress.rows += rows
         if self._engine.watch is not None:
             progress.rows += self._engine.watch.finish(progress.epoch, progress.epoch * self._engine.steps)
-        every, last = spec["checkpoint_every"], progress.epoch == spec["epochs"]
-        if every and (last or progress.epoch % every == 0):
+        if _is_kept(progress.epoch, spec):
             with self._timed("save"):
                 checkpoint = self._engine.checkpoint()
                 progress.checkpoints[progress.epoch] = self._files.save(progress.epoch, checkpoint)
@@ -216,6 +215,12 @@ class Session:
             yield
         finally:
             self._seconds[activity] += time.perf_counter() - start
+
+
+def _is_kept(epoch: int, spec: dict[str, Any]) -> bool:
+    """Whether an epoch's checkpoint is kept: every so many, and the last; or the one that the selection chose."""
+    every = spec["checkpoint_every"]
+    return bool(every and (epoch == spec["epochs"] or epoch % every == 0)) or epoch == spec.get("best_epoch")
 
 
 def _emitted_again(job: Job, resume: ResumeFolder, report: Reporter) -> dict[str, Any] | None:

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from tasktrace.config.components import component_options
 from tasktrace.config.options import build_options
-from tasktrace.config.study import component_options
 
 
 def build_optimizer(

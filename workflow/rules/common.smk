@@ -7,9 +7,8 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from tasktrace.config import Study
+from tasktrace.config import Study, shown
 from tasktrace.config.loading import read_yaml
-from tasktrace.config.shown import figure_options, figures_of, study_figure, tables_of
 from tasktrace.config.study import identity
 from tasktrace.errors import TasktraceError
 
@@ -96,7 +95,7 @@ def factors_of(runs):
 
 def figure_options(figure):
     """What a figure's rule passes on, as a function of its wildcards."""
-    return lambda wildcards: json.dumps(figure_options(STUDY, figure, wildcards.setting))
+    return lambda wildcards: json.dumps(shown.figure_options(STUDY, figure, wildcards.setting))
 
 
 def figure_files(figure, settings):
@@ -104,7 +103,7 @@ def figure_files(figure, settings):
 
     Where none can, the target says so, and is not done by doing nothing.
     """
-    able = [name for name in settings if figure in figures_of(STUDY, name)]
+    able = [name for name in settings if figure in shown.figures_of(STUDY, name)]
 
     def files(wildcards):
         if not able:
@@ -125,13 +124,13 @@ def results_of(settings):
     figures = [
         f"results/figures/{name}/fig_{figure}.{ending}"
         for name in settings
-        for figure in figures_of(STUDY, name)
+        for figure in shown.figures_of(STUDY, name)
         for ending in ("pdf", "png")
     ]
     tables = [
         f"results/figures/{name}/{table}.html"
         for name in settings
-        for table in tables_of(STUDY, name)
+        for table in shown.tables_of(STUDY, name)
     ]
     pages = [f"results/report/{name}.html" for name in settings if STUDY.arms(name)]
     return figures + tables + pages
@@ -141,7 +140,7 @@ def table_files(table, settings):
     return [
         f"results/figures/{name}/{table}.html"
         for name in settings
-        if table in tables_of(STUDY, name)
+        if table in shown.tables_of(STUDY, name)
     ]
 
 

@@ -62,7 +62,7 @@ for figure, study in STUDY_FIGURES.items():
             figure=figure,
             study=study,
             tables=lambda wildcards, input: folder(input[0]),
-            options=json.dumps(study_figure(STUDY, figure)),
+            options=json.dumps(shown.study_figure(STUDY, figure)),
         shell:
             "tasktrace figure {params.figure} {params.study} --tables {params.tables} --options {params.options:q}"
             " --out {output.png} > {log} 2>&1"
@@ -91,7 +91,7 @@ rule table_b1:
         runtime=10,
     params:
         tables=lambda wildcards, input: folder(input[0]),
-        options=json.dumps(study_figure(STUDY, "tab_b1")),
+        options=json.dumps(shown.study_figure(STUDY, "tab_b1")),
     shell:
         "tasktrace figure tab_b1 toy --tables {params.tables} --options {params.options:q} --out {output.html}"
         " > {log} 2>&1"

@@ -1,6 +1,10 @@
 """Fixtures that several test files share."""
 
 import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import hypothesis
@@ -9,6 +13,9 @@ import yaml
 
 from tasktrace.config import Study, declarations
 from tasktrace.config.loading import merged
+from tasktrace.config.study import TRAINING_VERSION
+from tasktrace.settings.preparation import prepare
+from tasktrace.settings.prepared import Prepared, read_prepared
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -96,3 +103,90 @@ def add_component(tmp_path, monkeypatch):
 def _forget_declarations():
     for cached in (declarations.available, declarations.declaration, declarations._declared_statements):
         cached.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def data_spec() -> dict:
+    """The spec of a few of the embedded digits."""
+    version = declarations.declaration("setting", "digits").version
+    return {"name": "digits", "version": version, "train": 300, "validation": 60, "test": 60}
+
+
+@pytest.fixture(scope="session")
+def prepared_file(tmp_path_factory, data_spec) -> Path:
+    path = tmp_path_factory.mktemp("prepared") / "digits.safetensors"
+    prepare(data_spec, path.parent, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def prepared(prepared_file, data_spec) -> Prepared:
+    return read_prepared(prepared_file, data_spec)
+
+
+_OPTIMIZERS = {
+    "adam": {"name": "adam", "version": 1},
+    "sgd": {"name": "sgd", "version": 1},
+    "sgdm": {"name": "sgd", "version": 1, "momentum": 0.9},
+}
+
+
+@pytest.fixture(scope="session")
+def make_spec(data_spec) -> Callable[..., dict]:
+    """A run's resolved spec: two tasks, three epochs of nine steps, unless told otherwise; ``options`` the method's."""
+
+    def make(
+        tasks=("digits1", "digits2"),
+        method="umtg",
+        optimizer="adam",
+        learning_rate=0.01,
+        batch_size=32,
+        options=None,
+        **changes,
+    ) -> dict:
+        alone = len(tasks) == 1
+        spec = {
+            "training": TRAINING_VERSION,
+            "setting": "digits",
+            "group": f"stl.{tasks[0]}" if alone else "mtl.some",
+            "tasks": list(tasks),
+            "data": data_spec,
+            "model": {"name": "small_cnn", "version": 1, "channels": 4, "features": 16},
+            "method": None if alone else {"name": method, "version": 1, **(options or {})},
+            "optimizer": _OPTIMIZERS[optimizer] if isinstance(optimizer, str) else optimizer,
+            "point": {"learning_rate": learning_rate, "batch_size": batch_size},
+            "epochs": 3,
+            "checkpoint_every": 1,
+            "seed": 0,
+        }
+        return {**spec, **changes}
+
+    return make
+
+
+_HOLD = """
+import fcntl, sys, time
+lock = open(sys.argv[1], "a+")
+fcntl.flock(lock, fcntl.LOCK_EX)
+lock.write("4711 on elsewhere")
+lock.flush()
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def held_elsewhere() -> Callable[[Path], AbstractContextManager[None]]:
+    """A context in which another process, ``4711 on elsewhere``, holds a lock; it ends killed."""
+
+    @contextmanager
+    def held(lock: Path) -> Iterator[None]:
+        lock.parent.mkdir(parents=True)
+        with subprocess.Popen([sys.executable, "-c", _HOLD, str(lock)], stdout=subprocess.PIPE, text=True) as holder:
+            try:
+                assert holder.stdout.readline() == "held\n"
+                yield
+            finally:
+                holder.kill()
+
+    return held

@@ -1,4 +1,4 @@
-"""Tiny trained models on the embedded digits, to measure."""
+"""Tiny models to measure: trained ones on the embedded digits, and random ones."""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -8,75 +8,28 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from tasktrace.config.declarations import declaration
-from tasktrace.config.study import TRAINING_VERSION
 from tasktrace.measures import trained as trained_module
-from tasktrace.measures.base import GradientMeasure, Pass
+from tasktrace.measures.base import GradientMeasure, Pass, Sample, Subject, TaskModel
 from tasktrace.measures.trained import TrainedRun
 from tasktrace.measures.walk import walk
-from tasktrace.settings.preparation import prepare
-from tasktrace.settings.prepared import read_prepared
+from tasktrace.models import MultiTaskModel
+from tasktrace.tasks import Task
 from tasktrace.training import engine as engine_module
 from tasktrace.training.checkpoints import EpochFiles
 from tasktrace.training.device import configure
 from tasktrace.training.engine import Engine
 
 STEPS = 4
+CLASSES = 4
 
 
 @pytest.fixture(autouse=True)
 def _one_thread(torch_as_it_was):
     """In every test of measuring, and torch as it was after it."""
     torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="session")
-def data_spec():
-    return {
-        "name": "digits",
-        "version": declaration("setting", "digits").version,
-        "train": 300,
-        "validation": 60,
-        "test": 60,
-    }
-
-
-@pytest.fixture(scope="session")
-def prepared_file(tmp_path_factory, data_spec) -> Path:
-    path = tmp_path_factory.mktemp("prepared") / "digits.safetensors"
-    prepare(data_spec, path.parent, path)
-    return path
-
-
-@pytest.fixture(scope="session")
-def prepared(prepared_file, data_spec):
-    return read_prepared(prepared_file, data_spec)
-
-
-@pytest.fixture(scope="session")
-def make_spec(data_spec) -> Callable[..., dict]:
-    """A run's resolved spec: two epochs of nine steps of 32 samples, unless told otherwise."""
-
-    def make(tasks=("digits1", "digits2"), method="umtg", batch_size=32, options=None, **changes) -> dict:
-        alone = len(tasks) == 1
-        spec = {
-            "training": TRAINING_VERSION,
-            "setting": "digits",
-            "group": f"stl.{tasks[0]}" if alone else "mtl.some",
-            "tasks": list(tasks),
-            "data": data_spec,
-            "model": {"name": "small_cnn", "version": 1, "channels": 4, "features": 16},
-            "method": None if alone else {"name": method, "version": 1, **(options or {})},
-            "optimizer": {"name": "adam", "version": 1},
-            "point": {"learning_rate": 0.01, "batch_size": batch_size},
-            "epochs": 2,
-            "checkpoint_every": 1,
-            "seed": 0,
-        }
-        return {**spec, **changes}
-
-    return make
 
 
 @dataclass(frozen=True)
@@ -163,3 +116,59 @@ def kept() -> Callable[..., Kept]:
         return measure
 
     return keep
+
+
+class Positions(nn.Module):
+    """Outputs (N, C, 2): a label at each of two positions."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(6, 2 * CLASSES)
+
+    def forward(self, features):
+        return torch.tanh(self.layer(features)).unflatten(1, (CLASSES, 2)) * 2
+
+
+def mlp():
+    return nn.Sequential(nn.Linear(5, 6), nn.Tanh()), nn.Linear(6, CLASSES), (5,)
+
+
+def conv_net():
+    layers = [nn.Conv2d(1, 3, 3, bias=False), nn.BatchNorm2d(3), nn.ReLU(inplace=True), nn.MaxPool2d(2), nn.Flatten()]
+    return nn.Sequential(*layers), nn.Linear(12, CLASSES), (1, 6, 6)
+
+
+def linear():
+    return nn.Identity(), nn.Linear(5, CLASSES), (5,)
+
+
+def images():
+    return nn.Sequential(nn.Linear(5, 6), nn.Tanh()), Positions(), (5,)
+
+
+NETS = {make.__name__: make for make in (mlp, conv_net, linear, images)}
+"""Functions that give an encoder, a head and the shape of an input."""
+
+
+@pytest.fixture(scope="session")
+def make_subject() -> Callable[..., Subject]:
+    """A net of :data:`NETS` in float64 with decided outputs, and random data."""
+
+    def make(net="mlp", samples=12, seed=0, loss="cross_entropy") -> Subject:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(7)
+            encoder, head, shape = NETS[net]()
+            inputs = torch.randn(samples, *shape)
+            encoder(inputs)  # running statistics that are not trivial
+            model = MultiTaskModel(encoder, {"own": head}).double().eval()
+            for parameter in model.parameters():
+                parameter.data *= 2
+            outputs = model(inputs.double(), "own")
+            targets = torch.randint(0, CLASSES, (samples, *outputs.shape[2:]))
+            if loss == "mse":
+                targets = torch.randn_like(outputs.detach())
+        task = Task(name="own", outputs=CLASSES, loss=loss)
+        sample = Sample(inputs.double(), targets, population=1000)
+        return Subject(task, TaskModel(model, "own"), sample, lambda _: torch.Generator().manual_seed(seed))
+
+    return make

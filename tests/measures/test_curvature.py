@@ -7,44 +7,10 @@ import numpy as np
 import pytest
 import torch
 from scipy.sparse.linalg import aslinearoperator
-from torch import nn
 from torch.func import functional_call
 
 from tasktrace.measures import curvature
-from tasktrace.measures.base import Sample, Subject, TaskModel
 from tasktrace.measures.curvature import Measure, Options, trace_estimate
-from tasktrace.models import MultiTaskModel
-from tasktrace.tasks import Task
-
-CLASSES = 3
-
-
-@pytest.fixture(autouse=True)
-def _one_thread(torch_as_it_was):
-    torch.set_num_threads(1)
-
-
-def mlp():
-    return nn.Sequential(nn.Linear(4, 5), nn.Tanh()), nn.Linear(5, CLASSES), (4,)
-
-
-def conv_net():
-    layers = [nn.Conv2d(1, 2, 3, bias=False), nn.BatchNorm2d(2), nn.ReLU(inplace=True), nn.MaxPool2d(2), nn.Flatten()]
-    return nn.Sequential(*layers), nn.Linear(8, CLASSES), (1, 6, 6)
-
-
-def make_subject(make=mlp, samples=10, seed=0):
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(3)
-        encoder, head, shape = make()
-        inputs = torch.randn(samples, *shape)
-        encoder(inputs)  # running statistics that are not trivial
-        model = MultiTaskModel(encoder, {"own": head}).double().eval()
-        for parameter in model.parameters():
-            parameter.data *= 2
-        targets = torch.randint(0, CLASSES, (samples,))
-    task, sample = Task(name="own", outputs=CLASSES), Sample(inputs.double(), targets, population=100)
-    return Subject(task, TaskModel(model, "own"), sample, lambda _: torch.Generator().manual_seed(seed))
 
 
 def dense_hessian(subject, parameters="model"):
@@ -68,9 +34,9 @@ def measured(subject, **options):
 
 @pytest.mark.parametrize("deflated", [0, 4])
 @pytest.mark.parametrize("parameters", ["model", "encoder"])
-@pytest.mark.parametrize("make", [mlp, conv_net])
-def test_trace_and_largest_eigenvalue_are_those_of_the_dense_hessian(make, parameters, deflated):
-    subject = make_subject(make, seed=deflated)
+@pytest.mark.parametrize("net", ["mlp", "conv_net"])
+def test_trace_and_largest_eigenvalue_are_those_of_the_dense_hessian(make_subject, net, parameters, deflated):
+    subject = make_subject(net, seed=deflated)
     dense = dense_hessian(subject, parameters)
     eigenvalues = torch.linalg.eigvalsh(dense)
     options = {"parameters": parameters, "deflated": deflated, "probes": 40, "tolerance": 1e-8}
@@ -81,7 +47,7 @@ def test_trace_and_largest_eigenvalue_are_those_of_the_dense_hessian(make, param
     assert math.isnan(largest.stderr)
 
 
-def test_the_size_of_batches_changes_nothing():
+def test_the_size_of_batches_changes_nothing(make_subject):
     whole = measured(make_subject(), batch_size=100)
     for own, expected in zip(measured(make_subject(), batch_size=3), whole, strict=True):
         assert own.value == pytest.approx(expected.value, rel=1e-9)
@@ -113,18 +79,18 @@ def test_a_sketch_takes_large_eigenvalues_out_of_the_noise():
     assert error == pytest.approx(0.0, abs=1e-10)
 
 
-def test_nothing_is_left_changed_and_the_generator_decides():
-    subject = make_subject(conv_net)
+def test_nothing_is_left_changed_and_the_generator_decides(make_subject):
+    subject = make_subject("conv_net")
     state, random = copy.deepcopy(subject.model.state_dict()), torch.random.get_rng_state()
     first = measured(subject)
     assert [own.value for own in measured(subject)] == [own.value for own in first]
     assert all(torch.equal(value, state[name]) for name, value in subject.model.state_dict().items())
     assert all(own.grad is None and own.requires_grad for own in subject.model.parameters())
     assert torch.equal(torch.random.get_rng_state(), random)
-    assert measured(make_subject(conv_net, seed=1))[0].value != first[0].value
+    assert measured(make_subject("conv_net", seed=1))[0].value != first[0].value
 
 
-def test_what_has_no_answer_is_no_number():
+def test_what_has_no_answer_is_no_number(make_subject):
     subject = make_subject()
     next(subject.model.parameters()).data[:] = torch.nan
     assert all(math.isnan(own.value) for own in measured(subject))
@@ -147,7 +113,7 @@ def test_an_eigenvalue_that_is_not_found_is_no_number(iterations, expected):
     assert found == pytest.approx(expected, rel=1e-8, nan_ok=True)
 
 
-def test_a_loss_that_is_flat_has_no_curvature():
+def test_a_loss_that_is_flat_has_no_curvature(make_subject):
     subject = make_subject()
     subject.model.head.weight.data.zero_()
     trace, largest = measured(subject, parameters="encoder")

@@ -10,67 +10,8 @@ from torch.nn import functional
 
 from tasktrace.errors import ConfigError
 from tasktrace.measures import fisher
-from tasktrace.measures.base import Sample, Subject, TaskModel
 from tasktrace.measures.fisher import Measure, Options, draw_labels
-from tasktrace.models import MultiTaskModel
-from tasktrace.tasks import Task
 from tasktrace.training.objectives import LOSSES
-
-CLASSES = 4
-
-
-@pytest.fixture(autouse=True)
-def _one_thread(torch_as_it_was):
-    torch.set_num_threads(1)
-
-
-def mlp():
-    return nn.Sequential(nn.Linear(5, 6), nn.Tanh()), nn.Linear(6, CLASSES), (5,)
-
-
-def conv_net():
-    encoder = nn.Sequential(
-        nn.Conv2d(1, 3, 3, stride=2, bias=False), nn.BatchNorm2d(3), nn.ReLU(inplace=True), nn.Flatten()
-    )
-    return encoder, nn.Linear(12, CLASSES), (1, 6, 6)
-
-
-def linear():
-    return nn.Identity(), nn.Linear(5, CLASSES), (5,)
-
-
-class Positions(nn.Module):
-    """Outputs (N, C, 2): a label at each of two positions."""
-
-    def __init__(self):
-        super().__init__()
-        self.layer = nn.Linear(6, 2 * CLASSES)
-
-    def forward(self, features):
-        return torch.tanh(self.layer(features)).unflatten(1, (CLASSES, 2)) * 2
-
-
-def images():
-    return nn.Sequential(nn.Linear(5, 6), nn.Tanh()), Positions(), (5,)
-
-
-def make_subject(make=mlp, samples=12, seed=0, loss="cross_entropy"):
-    """A net in float64 with decided outputs, and random data."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(7)
-        encoder, head, shape = make()
-        inputs = torch.randn(samples, *shape)
-        encoder(inputs)  # running statistics that are not trivial
-        model = MultiTaskModel(encoder, {"own": head}).double().eval()
-        for parameter in model.parameters():
-            parameter.data *= 2
-        outputs = model(inputs.double(), "own")
-        targets = torch.randint(0, CLASSES, (samples, *outputs.shape[2:]))
-        if loss == "mse":
-            targets = torch.randn_like(outputs.detach())
-    task = Task(name="own", outputs=CLASSES, loss=loss)
-    sample = Sample(inputs.double(), targets, population=1000)
-    return Subject(task, TaskModel(model, "own"), sample, lambda _: torch.Generator().manual_seed(seed))
 
 
 def measured(subject, **options):
@@ -99,9 +40,9 @@ def by_class(subject, parameters="model"):
 
 
 @pytest.mark.parametrize("parameters", ["model", "encoder"])
-@pytest.mark.parametrize("make", [mlp, conv_net])
-def test_all_labels_give_the_trace_of_the_dense_matrix(make, parameters):
-    subject = make_subject(make)
+@pytest.mark.parametrize("net", ["mlp", "conv_net"])
+def test_all_labels_give_the_trace_of_the_dense_matrix(make_subject, net, parameters):
+    subject = make_subject(net)
     probabilities, _ = by_class(subject)
     matrix = 0.0
     for own, weights in zip(subject.sample.inputs, probabilities, strict=True):
@@ -116,8 +57,8 @@ def test_all_labels_give_the_trace_of_the_dense_matrix(make, parameters):
     assert minibatch.stderr == pytest.approx(trace.stderr / 4)
 
 
-def test_the_closed_form_of_a_linear_softmax():
-    subject = make_subject(linear)
+def test_the_closed_form_of_a_linear_softmax(make_subject):
+    subject = make_subject("linear")
     inputs = subject.sample.inputs
     probabilities = subject.model(inputs).detach().softmax(dim=1)
     expected = (inputs.square().sum(dim=1) + 1) * (probabilities * (1 - probabilities)).sum(dim=1)
@@ -125,7 +66,7 @@ def test_the_closed_form_of_a_linear_softmax():
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:FutureWarning")
-def test_a_classifiers_fisher_is_its_generalised_gauss_newton_matrix():
+def test_a_classifiers_fisher_is_its_generalised_gauss_newton_matrix(make_subject):
     from curvlinops import GGNLinearOperator
 
     subject = make_subject()
@@ -136,9 +77,9 @@ def test_a_classifiers_fisher_is_its_generalised_gauss_newton_matrix():
     assert measured(subject, labels="all")[0].value == pytest.approx(float(dense.trace()), rel=1e-10)
 
 
-@pytest.mark.parametrize("make", [mlp, conv_net])
-def test_sampled_labels_are_unbiased(make):
-    subject = make_subject(make)
+@pytest.mark.parametrize("net", ["mlp", "conv_net"])
+def test_sampled_labels_are_unbiased(make_subject, net):
+    subject = make_subject(net)
     draws = 500
     probabilities, squares = by_class(subject)
     means = (probabilities * squares).sum(dim=1)
@@ -152,7 +93,7 @@ def test_sampled_labels_are_unbiased(make):
     assert trace.stderr == pytest.approx(float(means.std()) / 12**0.5, rel=0.2)
 
 
-def test_one_draw_is_one_label_for_every_sample():
+def test_one_draw_is_one_label_for_every_sample(make_subject):
     subject = make_subject(seed=3)
     probabilities, squares = by_class(subject)
     (labels,) = draw_labels(probabilities, 1, torch.Generator().manual_seed(3))
@@ -163,19 +104,19 @@ def test_one_draw_is_one_label_for_every_sample():
     assert trace.stderr == pytest.approx(float(expected.std()) / 12**0.5, rel=1e-10)
 
 
-@pytest.mark.parametrize("make", [mlp, conv_net, images])
-def test_drawn_mini_batches_have_the_trace_over_their_size(make):
-    subjects = [make_subject(make, seed=seed) for seed in range(40)]
+@pytest.mark.parametrize("net", ["mlp", "conv_net", "images"])
+def test_drawn_mini_batches_have_the_trace_over_their_size(make_subject, net):
+    subjects = [make_subject(net, seed=seed) for seed in range(40)]
     drawn = torch.tensor([measured(own, minibatch="drawn", draws=10)[1].value for own in subjects])
     many = (
-        measured(subjects[0], draws=2000)[1].value if make is images else measured(subjects[0], labels="all")[1].value
+        measured(subjects[0], draws=2000)[1].value if net == "images" else measured(subjects[0], labels="all")[1].value
     )
     error = float(drawn.std()) / 40**0.5
     assert abs(float(drawn.mean()) - many) < 3 * error
     assert error < 0.05 * many
 
 
-def test_a_drawn_mini_batch_is_the_gradient_of_its_mean_loss():
+def test_a_drawn_mini_batch_is_the_gradient_of_its_mean_loss(make_subject):
     subject = make_subject(samples=11, seed=5)
     generator = torch.Generator().manual_seed(5)
     probabilities = subject.model(subject.sample.inputs).detach().softmax(dim=1)
@@ -191,7 +132,7 @@ def test_a_drawn_mini_batch_is_the_gradient_of_its_mean_loss():
 
 
 @pytest.mark.parametrize(("labels", "loss"), [("true", "cross_entropy"), ("sampled", "mse"), ("all", "mse")])
-def test_the_empirical_fisher_has_the_data_s_labels(labels, loss, monkeypatch):
+def test_the_empirical_fisher_has_the_data_s_labels(make_subject, labels, loss, monkeypatch):
     monkeypatch.setitem(LOSSES, "mse", functional.mse_loss)
     subject = make_subject(loss=loss)
     inputs, targets = subject.sample.inputs, subject.sample.targets
@@ -205,16 +146,16 @@ def test_the_empirical_fisher_has_the_data_s_labels(labels, loss, monkeypatch):
             assert own.stderr == pytest.approx(float(expected.std()) / len(expected) ** 0.5, rel=1e-10)
 
 
-def test_a_label_at_every_position():
-    subject = make_subject(images)
+def test_a_label_at_every_position(make_subject):
+    subject = make_subject("images")
     probabilities = subject.model(subject.sample.inputs).detach().softmax(dim=1)
     expected = 0.0
     for own, weights in zip(subject.sample.inputs, probabilities, strict=True):
-        for first in range(CLASSES):
-            for second in range(CLASSES):
+        for first in range(4):
+            for second in range(4):
                 score = gradient(subject, own[None], torch.tensor([[first, second]]))
                 expected += float(weights[first, 0] * weights[second, 1] * score.square().sum()) / 12
-    several = torch.tensor([measured(make_subject(images, seed=seed), draws=40)[0].value for seed in range(20)])
+    several = torch.tensor([measured(make_subject("images", seed=seed), draws=40)[0].value for seed in range(20)])
     error = float(several.std()) / 20**0.5
     assert abs(float(several.mean()) - expected) < 3 * error
     assert error < 0.05 * expected
@@ -223,8 +164,8 @@ def test_a_label_at_every_position():
 
 
 @pytest.mark.parametrize("labels", ["sampled", "all", "true"])
-def test_samples_in_a_forward_pass_change_nothing(labels, monkeypatch):
-    subject = make_subject(conv_net)
+def test_samples_in_a_forward_pass_change_nothing(make_subject, labels, monkeypatch):
+    subject = make_subject("conv_net")
     whole = measured(subject, labels=labels)
     monkeypatch.setattr(fisher, "_CHUNK", 5)
     for own, expected in zip(measured(subject, labels=labels), whole, strict=True):
@@ -232,7 +173,7 @@ def test_samples_in_a_forward_pass_change_nothing(labels, monkeypatch):
         assert own.stderr == pytest.approx(expected.stderr, rel=1e-12)
 
 
-def test_parameters_that_nothing_comes_of_add_nothing():
+def test_parameters_that_nothing_comes_of_add_nothing(make_subject):
     subject = make_subject()
     expected = measured(subject, minibatch="drawn")
     subject.model.encoder.unused = nn.Linear(2, 2)
@@ -241,8 +182,8 @@ def test_parameters_that_nothing_comes_of_add_nothing():
         assert own.value == pytest.approx(known.value, rel=1e-12)
 
 
-def test_nothing_is_left_changed():
-    subject = make_subject(conv_net)
+def test_nothing_is_left_changed(make_subject):
+    subject = make_subject("conv_net")
     state, random = copy.deepcopy(subject.model.state_dict()), torch.random.get_rng_state()
     for minibatch in ("exact", "drawn"):
         assert measured(subject, minibatch=minibatch) == measured(subject, minibatch=minibatch)
@@ -251,7 +192,7 @@ def test_nothing_is_left_changed():
     assert torch.equal(torch.random.get_rng_state(), random)
 
 
-def test_too_few_samples():
+def test_too_few_samples(make_subject):
     subject = make_subject(samples=3)
     assert measured(subject)[1].value == measured(subject)[0].value / 4  # exact needs no batch
     with pytest.raises(ConfigError, match="measure fisher: own has 3 training samples, fewer than batch_size 4"):
@@ -260,7 +201,7 @@ def test_too_few_samples():
     assert math.isnan(measured(make_subject(samples=4), minibatch="drawn")[1].stderr)
 
 
-def test_a_model_that_is_no_number_has_a_fisher_that_is_none():
+def test_a_model_that_is_no_number_has_a_fisher_that_is_none(make_subject):
     subject = make_subject()
     next(subject.model.parameters()).data[:] = torch.nan
     for minibatch in ("exact", "drawn"):

@@ -42,7 +42,7 @@ def trained_root(tmp_path_factory, prepared_file, make_spec):
         key = json.dumps(changes)
         if key not in known:
             known[key] = tmp_path_factory.mktemp("trained")
-            spec = make_spec(**{"method": "graddrop", "epochs": 3, **changes})
+            spec = make_spec(**{"method": "graddrop", **changes})
             run(Job(PATH, spec, prepared_file, known[key], "cpu"))
         return known[key]
 
@@ -325,7 +325,7 @@ def test_more_epochs_are_measured_beside_those_that_were(make_job, walks, uninte
 def test_a_run_that_was_trained_anew_is_measured_anew(make_job, make_spec, prepared_file, walks, uninterrupted):
     job = make_job()
     measure(job)
-    run(Job(PATH, make_spec(method="graddrop", epochs=3, seed=1), prepared_file, job.root, "cpu"))
+    run(Job(PATH, make_spec(method="graddrop", seed=1), prepared_file, job.root, "cpu"))
     walks.clear()
     measure(job)
     assert len(walks) == RESULTS
@@ -421,28 +421,10 @@ def test_data_of_another_content_is_refused(make_job, tmp_path, prepared, prepar
         assert expected in str(raised.value)
 
 
-HOLD = """
-import fcntl, sys, time
-lock = open(sys.argv[1], "a+")
-fcntl.flock(lock, fcntl.LOCK_EX)
-lock.write("4711 on elsewhere")
-lock.flush()
-print("held", flush=True)
-time.sleep(60)
-"""
-
-
-def test_a_run_that_another_process_measures_is_refused(make_job, uninterrupted):
+def test_a_run_that_another_process_measures_is_refused(make_job, held_elsewhere, uninterrupted):
     job = make_job()
-    lock = job.folder / ".measure/lock"
-    lock.parent.mkdir()
-    with subprocess.Popen([sys.executable, "-c", HOLD, str(lock)], stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout.readline() == "held\n"
-        try:
-            with pytest.raises(BusyError) as raised:
-                measure(job)
-        finally:
-            holder.kill()
+    with held_elsewhere(job.folder / ".measure/lock"), pytest.raises(BusyError) as raised:
+        measure(job)
     assert str(raised.value).startswith(f"{job.folder}: process 4711 on elsewhere is measuring this run")
     measure(job)
     assert (job.folder / "factors.parquet").read_bytes() == uninterrupted

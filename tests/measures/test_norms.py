@@ -14,11 +14,6 @@ from tasktrace.measures.norms import SampleGradients
 SAMPLES = 5
 
 
-@pytest.fixture(autouse=True)
-def _one_thread(torch_as_it_was):
-    torch.set_num_threads(1)
-
-
 def reference(model, inputs, cotangent, chosen=None):
     """The norms of gradients that autograd gives for one sample at a time."""
     chosen = list(model.parameters()) if chosen is None else chosen

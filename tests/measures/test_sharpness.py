@@ -22,11 +22,6 @@ NORMS = ["linf", "l2"]
 ENOUGH = 1e-3
 
 
-@pytest.fixture(autouse=True)
-def _one_thread(torch_as_it_was):
-    torch.set_num_threads(1)
-
-
 def generator_of(number):
     return torch.Generator().manual_seed(1000 + number)
 

@@ -5,25 +5,14 @@ import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from torch import nn
 
-from tasktrace.config.declarations import declaration
-from tasktrace.config.study import TRAINING_VERSION
 from tasktrace.files import digest
-from tasktrace.settings.preparation import prepare
-from tasktrace.settings.prepared import read_prepared
 from tasktrace.training.device import configure
 from tasktrace.training.engine import Engine
 from tasktrace.training.session import Job, run
-
-OPTIMIZERS = {
-    "adam": {"name": "adam", "version": 1},
-    "sgd": {"name": "sgd", "version": 1},
-    "sgdm": {"name": "sgd", "version": 1, "momentum": 0.9},
-}
 
 
 class InterruptedHereError(Exception):
@@ -33,53 +22,6 @@ class InterruptedHereError(Exception):
 @pytest.fixture(autouse=True)
 def _torch_as_it_was(torch_as_it_was):
     """After every test of training."""
-
-
-@pytest.fixture(scope="session")
-def data_spec():
-    return {
-        "name": "digits",
-        "version": declaration("setting", "digits").version,
-        "train": 300,
-        "validation": 60,
-        "test": 60,
-    }
-
-
-@pytest.fixture(scope="session")
-def prepared_file(tmp_path_factory, data_spec) -> Path:
-    path = tmp_path_factory.mktemp("prepared") / "digits.safetensors"
-    prepare(data_spec, path.parent, path)
-    return path
-
-
-@pytest.fixture(scope="session")
-def prepared(prepared_file, data_spec):
-    return read_prepared(prepared_file, data_spec)
-
-
-@pytest.fixture(scope="session")
-def make_spec(data_spec) -> Callable[..., dict]:
-    """A run's resolved spec: two tasks, three epochs of nine steps, unless told otherwise."""
-
-    def make(tasks=("digits1", "digits2"), optimizer="adam", learning_rate=0.01, batch_size=32, **changes) -> dict:
-        spec = {
-            "training": TRAINING_VERSION,
-            "setting": "digits",
-            "group": f"stl.{tasks[0]}" if len(tasks) == 1 else "mtl.some",
-            "tasks": list(tasks),
-            "data": data_spec,
-            "model": {"name": "small_cnn", "version": 1, "channels": 4, "features": 16},
-            "method": None if len(tasks) == 1 else {"name": "umtg", "version": 1},
-            "optimizer": OPTIMIZERS[optimizer] if isinstance(optimizer, str) else optimizer,
-            "point": {"learning_rate": learning_rate, "batch_size": batch_size},
-            "epochs": 3,
-            "checkpoint_every": 1,
-            "seed": 0,
-        }
-        return {**spec, **changes}
-
-    return make
 
 
 @pytest.fixture

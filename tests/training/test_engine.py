@@ -84,9 +84,8 @@ def distance(model, other):
 
 
 def spec_of(make_spec, count, optimizer, scale="sum", **changes):
-    options, rate = SPECS[optimizer]
-    method = None if count == 1 else {"name": "umtg", "version": 1, **({"scale": scale} if scale != "sum" else {})}
-    return make_spec(TASKS[:count], options, rate, method=method, **changes)
+    own, rate = SPECS[optimizer]
+    return make_spec(TASKS[:count], optimizer=own, learning_rate=rate, options={"scale": scale}, **changes)
 
 
 @pytest.mark.parametrize("scale", ["sum", "mean"])
@@ -165,8 +164,8 @@ def test_a_task_starts_and_is_ordered_alike_alone_and_in_any_group(make_spec, ma
 
 
 def test_the_order_of_the_tasks_changes_no_more_than_rounding(make_spec, make_engine):
-    one = trained(make_engine(make_spec(("digits1", "digits2"), "sgd")))
-    other = trained(make_engine(make_spec(("digits2", "digits1"), "sgd")))
+    one = trained(make_engine(make_spec(("digits1", "digits2"), optimizer="sgd")))
+    other = trained(make_engine(make_spec(("digits2", "digits1"), optimizer="sgd")))
     assert distance(one.model, other.model) < TOLERANCE
 
 

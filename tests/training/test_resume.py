@@ -130,7 +130,8 @@ def test_a_second_process_is_refused_while_the_first_trains(killed):
 def test_interrupted_within_and_between_epochs(
     make_job, make_spec, interrupt, uninterrupted, results, capsys, optimizer, save_minutes, device
 ):
-    job = make_job(make_spec(("digits1", "noisy_digits"), optimizer), save_minutes=save_minutes, device=device)
+    spec = make_spec(("digits1", "noisy_digits"), optimizer=optimizer)
+    job = make_job(spec, save_minutes=save_minutes, device=device)
     for at in [(0, 3), (1, 0), (1, 7), (2, 0), (2, 8)]:
         interrupt(job, *at)
     record = run(job)

@@ -3,8 +3,6 @@
 import dataclasses
 import fcntl
 import json
-import subprocess
-import sys
 from importlib.metadata import version
 
 import pyarrow.parquet as pq
@@ -218,7 +216,7 @@ def place_found_by_a_plain_loop(spec, prepared):
 def test_a_diverged_run_ends_at_the_place_of_the_first_non_finite_loss(
     make_job, make_spec, prepared, tasks, optimizer, rate
 ):
-    job = make_job(make_spec(tasks, optimizer, rate, epochs=9))
+    job = make_job(make_spec(tasks, optimizer=optimizer, learning_rate=rate, epochs=9))
     expected = place_found_by_a_plain_loop(job.spec, prepared)
     record = run(job)
     assert record["outcome"] == {"status": "diverged", **expected}
@@ -290,26 +288,11 @@ def test_a_run_interrupted_after_it_diverged_ends_alike(
     assert results(job) == uninterrupted(job)
 
 
-HOLD = """
-import fcntl, sys, time
-lock = open(sys.argv[1], "a+")
-fcntl.flock(lock, fcntl.LOCK_EX)
-lock.write("4711 on elsewhere")
-lock.flush()
-print("held", flush=True)
-time.sleep(60)
-"""
-
-
-def test_a_held_lock_is_refused_and_a_dead_holders_is_not(make_job, make_spec, uninterrupted, results):
+def test_a_held_lock_is_refused_and_a_dead_holders_is_not(make_job, make_spec, held_elsewhere, uninterrupted, results):
     job = make_job(make_spec())
     lock = job.folder / ".resume/lock"
-    lock.parent.mkdir(parents=True)
-    with subprocess.Popen([sys.executable, "-c", HOLD, str(lock)], stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout.readline() == "held\n"
-        with pytest.raises(BusyError) as raised:
-            run(job)
-        holder.kill()
+    with held_elsewhere(lock), pytest.raises(BusyError) as raised:
+        run(job)
     assert str(raised.value).startswith(f"{job.folder}: process 4711 on elsewhere is training this run")
     assert lock.read_text() == "4711 on elsewhere"
     run(job)

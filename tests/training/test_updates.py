@@ -326,7 +326,7 @@ def test_signsgd_is_the_sign_of_the_averaged_gradient(momentum):
 def test_every_method_trains_resumes_exactly_and_follows_its_seed(
     name, make_job, make_spec, interrupt, results, tmp_path
 ):
-    spec = make_spec(tasks=("digits1", "digits2", "noisy_digits"), method={"name": name, "version": 1}, epochs=2)
+    spec = make_spec(("digits1", "digits2", "noisy_digits"), name, epochs=2)
     whole = make_job(spec, root=tmp_path / "whole", save_minutes=0.0)
     assert run(whole)["outcome"] == {"status": "finished"}
     broken = make_job(spec, root=tmp_path / "broken", save_minutes=0.0)

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,19 @@ class Quantity:
     value: float
     stderr: float
     other: str = ""
+
+    @classmethod
+    def mean(cls, name: str, values: Tensor, other: str = "") -> Self:
+        """The mean of values, shape (n,), with its standard error."""
+        return cls(name, float(values.mean()), float(standard_error(values)), other)
+
+
+def standard_error(values: Tensor) -> Tensor:
+    """Standard error of the mean over the first dimension, from (n, ...) to (...); NaN for fewer than two values."""
+    if len(values) < 2:
+        return values.new_full(values.shape[1:], torch.nan)
+    error: Tensor = values.std(dim=0) / len(values) ** 0.5
+    return error
 
 
 class TaskModel(nn.Module):

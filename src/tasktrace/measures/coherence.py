@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tasktrace.config.bounds import check_range
-from tasktrace.measures.base import BatchGradients, GradientMeasure, Pass, Quantity
+from tasktrace.measures.base import BatchGradients, GradientMeasure, Pass, Quantity, standard_error
 from tasktrace.seeding import derive_seed
 
 VERSION = 1
@@ -99,7 +99,7 @@ class Measure(GradientMeasure):
             for name, value, error in zip(
                 ("covariance", "gradient", "noise_scale", "minibatch_fisher"),
                 (*estimate, small.mean()),
-                (*errors, small.std() / count**0.5),
+                (*errors, standard_error(small)),
                 strict=True,
             )
         ]

@@ -97,6 +97,5 @@ class Measure(GradientMeasure):
 
 
 def _quantity(name: str, values: Tensor, other: str = "") -> Quantity:
-    known = values[~values.isnan()]
-    error = float(known.std()) / len(known) ** 0.5 if len(known) > 1 else torch.nan
-    return Quantity(name, float(known.mean()), error, other)
+    """The mean over the batches that have the number."""
+    return Quantity.mean(name, values[~values.isnan()], other)

@@ -3,7 +3,6 @@
 Mueller et al. 2024, after Jastrzebski et al. 2021 and Novack et al. 2023.
 """
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -82,12 +81,13 @@ class Measure(SampleMeasure):
                 sample has more than one label.
         """
         labelled = _Labelled(subject, self._options)
-        trace, error = _mean(labelled.squared_norms())
+        trace = Quantity.mean("trace", labelled.squared_norms())
         if labelled.probabilities is not None and self._options.minibatch == "exact":
-            small, small_error = trace / self._options.batch_size, error / self._options.batch_size
+            size = self._options.batch_size
+            minibatch = Quantity("minibatch", trace.value / size, trace.stderr / size)
         else:
-            small, small_error = _mean(labelled.squared_norms_of_minibatches())
-        return [Quantity("trace", trace, error), Quantity("minibatch", small, small_error)]
+            minibatch = Quantity.mean("minibatch", labelled.squared_norms_of_minibatches())
+        return [trace, minibatch]
 
 
 class _Labelled:
@@ -203,9 +203,3 @@ def draw_labels(probabilities: Tensor, draws: int, generator: torch.Generator) -
     # Right of equal numbers, so that a class of probability zero is never drawn.
     labels = torch.searchsorted(cumulative, uniform.movedim(1, -1).contiguous(), right=True)
     return labels.clamp(max=by_class.shape[-1] - 1).movedim(-1, 0)
-
-
-def _mean(values: Tensor) -> tuple[float, float]:
-    """Mean and standard error; NaN for the latter of a single value."""
-    error = float(values.std()) / len(values) ** 0.5 if len(values) > 1 else math.nan
-    return float(values.mean()), error

@@ -1,6 +1,5 @@
 """Sharpness: how much a task's loss rises, at worst or on average, when every weight moves by a share of its size."""
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from tasktrace.config.bounds import check_range
 from tasktrace.errors import ConfigError
 from tasktrace.measures.apgd import maximise, random_point
-from tasktrace.measures.base import Quantity, Subject
+from tasktrace.measures.base import Quantity, Subject, standard_error
 from tasktrace.measures.landscape import Around, Landscape, Loss, OneByOne, Together
 
 VERSION = 1
@@ -105,8 +104,7 @@ class Measure:
             options,
             lambda number: subject.generator(f"sharpness/{number}"),
         )
-        errors = found.std(dim=0) / math.sqrt(len(found)) if len(found) > 1 else torch.full_like(found[0], math.nan)
-        numbers = zip(options.rhos, found.mean(dim=0).tolist(), errors.tolist(), strict=True)
+        numbers = zip(options.rhos, found.mean(dim=0).tolist(), standard_error(found).tolist(), strict=True)
         return [Quantity(f"rho{rho:g}", value, stderr) for rho, value, stderr in numbers]
 
 

@@ -8,13 +8,15 @@ import numpy as np
 from tasktrace.config.bounds import check_range
 from tasktrace.seeding import numpy_generator
 from tasktrace.settings.prepared import SPLITS, Tensors
-from tasktrace.settings.raw import Source
+from tasktrace.settings.scans import load_scans, no_sources
 from tasktrace.settings.splits import balanced_parts
 from tasktrace.tasks import Task
 
 VERSION = 1
 
 TASKS = tuple(Task(name=f"pair_{low}_{high}", outputs=2) for low in range(10) for high in range(low + 1, 10))
+
+WHITE = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,9 +36,7 @@ class Options:
         check_range(self, "train", "validation", "test", low=1)
 
 
-def sources(_raw: Path) -> list[Source]:
-    """None: the digits come with scikit-learn."""
-    return []
+sources = no_sources
 
 
 def prepare(_raw: Path, options: Options) -> Tensors:
@@ -44,13 +44,10 @@ def prepare(_raw: Path, options: Options) -> Tensors:
 
     So tasks that share a digit share its scans, and no scan is training data of one task and test data of another.
     """
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    labels = bunch.target.astype(np.int64)
+    images, labels = load_scans()
     sizes = [10 * getattr(options, split) for split in SPLITS]
     parts = dict(zip(SPLITS, balanced_parts(labels, sizes, numpy_generator(options.seed, "split")), strict=True))
-    tensors: Tensors = {"inputs": bunch.images.astype(np.uint8)[:, None]}
+    tensors: Tensors = {"inputs": images}
     for task in TASKS:
         low, high = map(int, task.name.removeprefix("pair_").split("_"))
         for split, part in parts.items():

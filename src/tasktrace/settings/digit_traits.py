@@ -8,7 +8,7 @@ import numpy as np
 from tasktrace.config.bounds import check_range
 from tasktrace.seeding import numpy_generator
 from tasktrace.settings.prepared import SPLITS, Tensors
-from tasktrace.settings.raw import Source
+from tasktrace.settings.scans import load_scans, no_sources
 from tasktrace.settings.splits import balanced_parts
 from tasktrace.tasks import Task
 
@@ -22,8 +22,7 @@ TASKS = (
 
 SHARED_INPUTS = True
 
-_DARKEST = 16.0
-"""The scans' highest grey level."""
+WHITE = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,25 +39,20 @@ class Options:
         check_range(self, "train", "validation", "test", low=1)
 
 
-def sources(_raw: Path) -> list[Source]:
-    """None: the digits come with scikit-learn."""
-    return []
+sources = no_sources
 
 
 def prepare(_raw: Path, options: Options) -> Tensors:
     """Every scan has a target for every task; ink is the mean grey level, as a share of the darkest."""
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    labels = bunch.target.astype(np.int64)
+    images, labels = load_scans()
     targets = {
         "digit": labels,
         "parity": labels % 2,
-        "ink": (bunch.images.mean(axis=(1, 2)) / _DARKEST).astype(np.float32),
+        "ink": (images.mean(axis=(1, 2, 3)) / WHITE).astype(np.float32),
     }
     sizes = [getattr(options, split) for split in SPLITS]
     parts = balanced_parts(labels, sizes, numpy_generator(options.seed, "split"))
-    tensors: Tensors = {"inputs": bunch.images.astype(np.uint8)[:, None]}
+    tensors: Tensors = {"inputs": images}
     for task in TASKS:
         for split, part in zip(SPLITS, parts, strict=True):
             tensors[f"{task.name}/{split}/index"] = part

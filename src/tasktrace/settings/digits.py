@@ -3,13 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from tasktrace.config.bounds import check_range
 from tasktrace.seeding import numpy_generator
 from tasktrace.settings.halves import HalfNames, halved
 from tasktrace.settings.prepared import Tensors
-from tasktrace.settings.raw import Source
+from tasktrace.settings.scans import load_scans, no_sources
 from tasktrace.settings.splits import balanced_parts
 from tasktrace.tasks import Task
 
@@ -20,6 +18,8 @@ TASKS = (
     Task(name="digits2", outputs=10),
     Task(name="noisy_digits", outputs=10),
 )
+
+WHITE = 16
 
 NAMES = HalfNames("digits1", "digits2", "noisy_digits")
 
@@ -41,17 +41,12 @@ class Options:
         check_range(self, "train", "validation", "test", low=1)
 
 
-def sources(_raw: Path) -> list[Source]:
-    """None: the digits come with scikit-learn."""
-    return []
+sources = no_sources
 
 
 def prepare(_raw: Path, options: Options) -> Tensors:
     """Digits1 and Digits2 are disjoint halves; NoisyDigits is Digits2 with its labels permuted."""
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    labels = bunch.target.astype(np.int64)
+    images, labels = load_scans()
     # The digits have no test set of their own: set one aside first.
     test, training = balanced_parts(
         labels,
@@ -60,6 +55,6 @@ def prepare(_raw: Path, options: Options) -> Tensors:
     )
     sizes = {"train": options.train, "validation": options.validation, "test": options.test}
     return {
-        "inputs": bunch.images.astype(np.uint8)[:, None],
+        "inputs": images,
         **halved(labels, {"train": training, "test": test}, sizes, NAMES, options.seed),
     }

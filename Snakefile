@@ -22,55 +22,13 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/measure.smk"
 include: "workflow/rules/analyse.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/corrupt.smk"
 include: "workflow/rules/studies.smk"
 include: "workflow/rules/report.smk"
 
 
-localrules:
-    all,
-    demo,
-    check,
-    select,
-    report_tables,
-    table_a1,
-    tab_a1,
-    table_b1,
-    tab_b1,
-    table_b2,
-    tab_b2,
-    fig_b2,
-    fig_b_a3,
-    figure_b2,
-    figure_b_a3,
-    fig_b4,
-    fig_b_a5,
-    fig_b_a6,
-    fig_b_a7,
-    figure_b4,
-    figure_b_a5,
-    figure_b_a6,
-    figure_b_a7,
-    fig_b1,
-    fig_b_a1,
-    fig_b_a2,
-    figure_b1,
-    figure_b_a1,
-    figure_b_a2,
-    fig_a1,
-    fig_a2,
-    fig_a3,
-    fig_a4,
-    fig_a5,
-    fig_a6,
-    figure_a1,
-    figure_a2,
-    figure_a3,
-    figure_a4,
-    figure_a5,
-    figure_a6,
-
-
 rule all:
+    localrule: True
     default_target: True
     input:
         results_of(config["settings"]),
@@ -78,6 +36,7 @@ rule all:
 
 
 rule demo:
+    localrule: True
     input:
         results_of(config["demo"]),
 
@@ -87,18 +46,19 @@ for figure in FIGURES:
     rule:
         name:
             f"fig_{figure}"
+        localrule: True
         input:
             figure_files(figure, config["settings"]),
 
 
-rule tab_a1:
-    input:
-        table_files("tab_a1", config["settings"]),
+for page in PAGES:
 
-
-rule tab_b2:
-    input:
-        table_files("tab_b2", config["settings"]),
+    rule:
+        name:
+            f"tab_{page}"
+        localrule: True
+        input:
+            table_files(f"tab_{page}", config["settings"]),
 
 
 for figure, study in STUDY_FIGURES.items():
@@ -106,10 +66,12 @@ for figure, study in STUDY_FIGURES.items():
     rule:
         name:
             f"fig_{figure}"
+        localrule: True
         input:
             f"results/figures/{study}/fig_{figure}.png",
 
 
 rule tab_b1:
+    localrule: True
     input:
         rules.table_b1.output.html,

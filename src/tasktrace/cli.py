@@ -13,6 +13,7 @@ from pathlib import Path
 from tasktrace import __version__
 from tasktrace.config import Run, Study
 from tasktrace.config.components import component_options
+from tasktrace.config.declarations import declaration
 from tasktrace.config.shown import FIGURES, SIMILARITY_FIGURES, TABLES, figure_options, study_figure
 from tasktrace.config.small_studies import SHOWN
 from tasktrace.config.study import identity, resolved, run_path
@@ -99,6 +100,33 @@ def _similarity(given: argparse.Namespace) -> None:
     analyse_similarity(given.setting, folders, given.out or _tables(given.setting), identities)
 
 
+def _corrupt(given: argparse.Namespace) -> None:
+    from tasktrace.corruption_transfer.data import write_corrupted
+    from tasktrace.settings.prepared import read_prepared
+
+    spec = _study().corruption_spec(given.setting) if given.spec is None else given.spec
+    prepared = read_prepared(given.data or _prepared_path(given.setting), spec["data"])
+    white = declaration("setting", spec["data"]["name"]).white
+    write_corrupted(spec, prepared, white, given.out or _corrupted_path(given.setting))
+
+
+def _refit(given: argparse.Namespace) -> None:
+    from tasktrace.corruption_transfer.job import RefitJob, refit
+
+    path = run_path(given.run)
+    setting = path.partition("/")[0]
+    spec = _study().refit_spec(_study().find_run(path).arm.setting) if given.spec is None else given.spec
+    data, corrupted = given.data or _prepared_path(setting), given.corrupted or _corrupted_path(setting)
+    refit(RefitJob(path, spec, data, corrupted, device=given.device, threads=given.threads))
+
+
+def _corruption(given: argparse.Namespace) -> None:
+    from tasktrace.analysis.corruption import analyse_corruption
+
+    folders, identities = _runs(given, lambda study: study.refitted_runs_of(given.setting))
+    analyse_corruption(given.setting, folders, given.out or _tables(given.setting), identities)
+
+
 def _run_study(given: argparse.Namespace) -> None:
     module = importlib.import_module(f"tasktrace.studies.{given.study}")
     spec = _study().study_spec(given.study) if given.spec is None else given.spec
@@ -150,6 +178,10 @@ def _runs(given: argparse.Namespace, choose: Callable[[Study], list[Run]]) -> tu
 
 def _prepared_path(setting: str) -> Path:
     return Path("data/prepared") / f"{setting}.safetensors"
+
+
+def _corrupted_path(setting: str) -> Path:
+    return Path("data/corrupted") / setting
 
 
 def _positive(text: str) -> int:
@@ -212,6 +244,25 @@ def _parser() -> argparse.ArgumentParser:
 
     similarity = _add_table_verb(verbs, "similarity", "make the table of a setting's gradient similarity")
     similarity.set_defaults(verb=_similarity)
+
+    corrupt = verbs.add_parser("corrupt", help="corrupt a setting's pictures, once for all runs")
+    corrupt.add_argument("setting")
+    corrupt.add_argument("--spec", type=json.loads, help="which corruptions as JSON (default: from config/)")
+    corrupt.add_argument("--data", type=Path, help="the prepared data")
+    corrupt.add_argument("--out", type=Path, help="folder (default: data/corrupted/SETTING)")
+    corrupt.set_defaults(verb=_corrupt)
+
+    refit = verbs.add_parser("refit", help="fit the heads of a finished run to corrupted data, and test them")
+    refit.add_argument("run", help="the run's folder, results/runs/SETTING/GROUP/[METHOD/]OPTIMIZER/selected/seedN")
+    refit.add_argument("--spec", type=json.loads, help="how to fit as JSON (default: from config/)")
+    refit.add_argument("--data", type=Path, help="the prepared data")
+    refit.add_argument("--corrupted", type=Path, help="folder of the corrupted pictures")
+    refit.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    refit.add_argument("--threads", type=_positive, default=1, help="threads on a CPU (default: 1)")
+    refit.set_defaults(verb=_refit)
+
+    corruption = _add_table_verb(verbs, "corruption", "make the tables of a setting's corruption transfer")
+    corruption.set_defaults(verb=_corruption)
 
     study = verbs.add_parser("study", help="run one of study B's small studies without data")
     study.add_argument("study", choices=["toy", "invariance"])

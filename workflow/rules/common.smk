@@ -67,6 +67,10 @@ def watched_of(wildcards):
     return STUDY.watched_runs_of(wildcards.setting)
 
 
+def refitted_of(wildcards):
+    return STUDY.refitted_runs_of(wildcards.setting)
+
+
 def prepared_data(wildcards):
     setting = wildcards.arm.partition("/")[0]
     return f"data/prepared/{setting}.safetensors"
@@ -85,6 +89,27 @@ def measure_spec(wildcards):
     return json.dumps(STUDY.measure_spec(wildcards.arm.partition("/")[0]))
 
 
+def corrupted_data(wildcards):
+    setting = wildcards.arm.partition("/")[0]
+    return f"data/corrupted/{setting}/corrupted.json"
+
+
+def corruption_spec(wildcards):
+    return json.dumps(STUDY.corruption_spec(wildcards.setting))
+
+
+def refit_spec(wildcards):
+    return json.dumps(STUDY.refit_spec(wildcards.arm.partition("/")[0]))
+
+
+def refits_of(runs):
+    return [
+        f"results/runs/{run.path}/{name}"
+        for run in runs
+        for name in ("corrupted.json", "corrupted.parquet")
+    ]
+
+
 def factors_of(runs):
     return [
         f"results/runs/{run.path}/{name}"
@@ -95,7 +120,9 @@ def factors_of(runs):
 
 def figure_options(figure):
     """What a figure's rule passes on, as a function of its wildcards."""
-    return lambda wildcards: json.dumps(shown.figure_options(STUDY, figure, wildcards.setting))
+    return lambda wildcards: json.dumps(
+        shown.figure_options(STUDY, figure, wildcards.setting)
+    )
 
 
 def figure_files(figure, settings):
@@ -109,7 +136,7 @@ def figure_files(figure, settings):
         if not able:
             raise WorkflowError(
                 f"fig_{figure}: no setting of the study can show it: a1 to a3 need groups, a4 two methods, a5 and a6 "
-                f"auxiliary sets, b2 and b_a3 experiments; the settings are {', '.join(settings)}"
+                f"auxiliary sets, b2 and b_a3 experiments, b4 to b_a7 similarity, b_a8 corruption; the settings are {', '.join(settings)}"
             )
         return [
             f"results/figures/{name}/fig_{figure}.{ending}"
@@ -137,11 +164,18 @@ def results_of(settings):
 
 
 def table_files(table, settings):
-    return [
-        f"results/figures/{name}/{table}.html"
-        for name in settings
-        if table in shown.tables_of(STUDY, name)
-    ]
+    """A table of every setting of which it can be made; where there is none, the target says so."""
+    able = [name for name in settings if table in shown.tables_of(STUDY, name)]
+
+    def files(wildcards):
+        if not able:
+            raise WorkflowError(
+                f"{table}: no setting of the study has it: tab_a1 needs groups, tab_b2 experiments, tab_b_a8 "
+                f"corruption in experiments; the settings are {', '.join(settings)}"
+            )
+        return [f"results/figures/{name}/{table}.html" for name in able]
+
+    return files
 
 
 def small_study_results():

@@ -29,6 +29,7 @@ rule check:
     conda:
         "../envs/tasktrace.yaml"
     threads: 1
+    localrule: True
     resources:
         mem_mb=2000,
         runtime=10,

@@ -1,4 +1,4 @@
-# One rule per figure, all alike: some tables in, a picture and its numbers out.
+# One rule per figure and per page of tables, all alike: some tables in, a picture or a page and its numbers out.
 
 FIGURES = {
     "a1": ["points.parquet", "curves.parquet", "separation.csv"],
@@ -13,6 +13,12 @@ FIGURES = {
     "b_a5": ["similarity.parquet"],
     "b_a6": ["similarity.parquet"],
     "b_a7": ["similarity.parquet"],
+    "b_a8": ["corruption_transfer.csv"],
+}
+PAGES = {
+    "a1": ["table_a1.csv"],
+    "b2": ["results.csv", "baseline.csv", "pareto_counts.csv", "pareto_methods.csv"],
+    "b_a8": ["corruption_transfer.csv", "corruption_scores.csv"],
 }
 
 
@@ -42,6 +48,7 @@ for figure, tables in FIGURES.items():
         conda:
             "../envs/tasktrace.yaml"
         threads: 1
+        localrule: True
         resources:
             mem_mb=2000,
             runtime=10,
@@ -54,65 +61,39 @@ for figure, tables in FIGURES.items():
             " --out {output.png} > {log} 2>&1"
 
 
-rule table_a1:
-    input:
-        f"{TABLES}/table_a1.csv",
-    output:
-        html=report(
-            "results/figures/{setting}/tab_a1.html",
-            caption="../report/tab_a1.rst",
-            category="Tables and runs",
-            labels={"table": "A1", "setting": "{setting}"},
-        ),
-        csv="results/figures/{setting}/tab_a1.csv",
-    log:
-        "logs/table_a1/{setting}.log",
-    benchmark:
-        "results/benchmarks/table_a1/{setting}.tsv"
-    conda:
-        "../envs/tasktrace.yaml"
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=10,
-    params:
-        tables=lambda wildcards, input: folder(input[0]),
-        options=figure_options("tab_a1"),
-    shell:
-        "tasktrace figure tab_a1 {wildcards.setting} --tables {params.tables} --options {params.options:q}"
-        " --out {output.html} > {log} 2>&1"
+for page, tables in PAGES.items():
 
-
-rule table_b2:
-    input:
-        multiext(
-            f"{TABLES}/",
-            "results.csv",
-            "baseline.csv",
-            "pareto_counts.csv",
-            "pareto_methods.csv",
-        ),
-    output:
-        html=report(
-            "results/figures/{setting}/tab_b2.html",
-            caption="../report/tab_b2.rst",
-            category="Tables and runs",
-            labels={"table": "B2", "setting": "{setting}"},
-        ),
-        csv="results/figures/{setting}/tab_b2.csv",
-    log:
-        "logs/table_b2/{setting}.log",
-    benchmark:
-        "results/benchmarks/table_b2/{setting}.tsv"
-    conda:
-        "../envs/tasktrace.yaml"
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=10,
-    params:
-        tables=lambda wildcards, input: folder(input[0]),
-        options=figure_options("tab_b2"),
-    shell:
-        "tasktrace figure tab_b2 {wildcards.setting} --tables {params.tables} --options {params.options:q}"
-        " --out {output.html} > {log} 2>&1"
+    rule:
+        name:
+            f"table_{page}"
+        input:
+            [f"{TABLES}/{table}" for table in tables],
+        output:
+            html=report(
+                f"results/figures/{{setting}}/tab_{page}.html",
+                caption=f"../report/tab_{page}.rst",
+                category="Tables and runs",
+                labels={
+                    "table": page.upper().replace("_", " "),
+                    "setting": "{setting}",
+                },
+            ),
+            csv=f"results/figures/{{setting}}/tab_{page}.csv",
+        log:
+            f"logs/table_{page}/{{setting}}.log",
+        benchmark:
+            f"results/benchmarks/table_{page}/{{setting}}.tsv"
+        conda:
+            "../envs/tasktrace.yaml"
+        threads: 1
+        localrule: True
+        resources:
+            mem_mb=2000,
+            runtime=10,
+        params:
+            page=page,
+            tables=lambda wildcards, input: folder(input[0]),
+            options=figure_options(f"tab_{page}"),
+        shell:
+            "tasktrace figure tab_{params.page} {wildcards.setting} --tables {params.tables}"
+            " --options {params.options:q} --out {output.html} > {log} 2>&1"

@@ -22,6 +22,7 @@ rule report_tables:
     conda:
         "../envs/tasktrace.yaml"
     threads: 1
+    localrule: True
     resources:
         mem_mb=2000,
         runtime=10,

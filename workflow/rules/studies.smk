@@ -55,6 +55,7 @@ for figure, study in STUDY_FIGURES.items():
         conda:
             "../envs/tasktrace.yaml"
         threads: 1
+        localrule: True
         resources:
             mem_mb=2000,
             runtime=10,
@@ -86,6 +87,7 @@ rule table_b1:
     conda:
         "../envs/tasktrace.yaml"
     threads: 1
+    localrule: True
     resources:
         mem_mb=2000,
         runtime=10,

@@ -57,6 +57,7 @@ rule select:
     conda:
         "../envs/tasktrace.yaml"
     threads: 1
+    localrule: True
     resources:
         mem_mb=2000,
         runtime=10,

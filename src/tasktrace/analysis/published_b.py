@@ -55,3 +55,13 @@ def by_method(setting: str) -> dict[tuple[Any, Any], dict[Any, Any]]:
     table = published_results()
     rows = table[(table["setting"] == setting) & table["method"].notna()].to_dict("records")
     return {(row["method"], row["optimizer"]): row for row in rows}
+
+
+def corrupted_scores(setting: str) -> dict[tuple[Any, Any], float]:
+    """Tables A10 and A11 of a setting: metrics on corrupted test data, by method (``alone``: STL) and metric.
+
+    Tables A8 and A9, the differences, do not follow from these and the clean tables, and are left out.
+    """
+    table = pd.read_csv(Path(__file__).with_name("published_b_corrupted.csv"))
+    rows = table[table["setting"] == setting]
+    return {(row["method"], row["metric"]): float(row["value"]) for row in rows.to_dict("records")}

@@ -7,7 +7,8 @@ itself in plain statements at its top level:
 - ``VERSION``: an integer, raised whenever the component's results change; it is part of every run's spec;
 - ``class Options``: a frozen dataclass whose fields are the component's options with their defaults;
 - ``TASKS``: settings only, a tuple of :class:`tasktrace.tasks.Task`;
-- ``SHARED_INPUTS``: settings only, whether every input has a target for every task; False if it is left out.
+- ``SHARED_INPUTS``: settings only, whether every input has a target for every task; False if it is left out;
+- ``WHITE``: settings only, the value of the brightest pixel; 255 if it is left out.
 
 Only these statements are evaluated here; the rest of the module, its imports included, is left alone.
 
@@ -37,7 +38,7 @@ _FOLDERS = {
     "study": _PACKAGE / "studies",
 }
 _BRIDGE = "torchjd_bridge"
-_DECLARED = ("VERSION", "TASKS", "SHARED_INPUTS", "Options")
+_DECLARED = ("VERSION", "TASKS", "SHARED_INPUTS", "WHITE", "Options")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Declaration:
         options: The dataclass of its options.
         tasks: A setting's tasks by name; empty for other kinds.
         shared_inputs: Whether a setting's tasks share their inputs.
+        white: The value of the brightest pixel of a setting's inputs.
         packages: Versions, by name, of packages that compute the component's results in our place; part of the spec.
     """
 
@@ -60,6 +62,7 @@ class Declaration:
     options: type
     tasks: dict[str, Task]
     shared_inputs: bool
+    white: int
     packages: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
@@ -90,14 +93,24 @@ def declaration(kind: str, name: str) -> Declaration:
     if not dataclasses.is_dataclass(options):
         raise ConfigError(f"the {kind} module {name}.py declares Options that are no dataclass")
     tasks = {task.name: task for task in namespace.get("TASKS", ())}
-    return Declaration(kind, name, namespace["VERSION"], options, tasks, bool(namespace.get("SHARED_INPUTS")))
+    return Declaration(
+        kind,
+        name,
+        namespace["VERSION"],
+        options,
+        tasks,
+        bool(namespace.get("SHARED_INPUTS")),
+        namespace.get("WHITE", 255),
+    )
 
 
 def _torchjd_declaration(name: str) -> Declaration:
     """The declaration of a class of TorchJD, whose version is that of the module that makes methods of them."""
     options = torchjd_classes.options(name)
     declared = _evaluate(list(_declared_statements("method", _BRIDGE).values()), f"method {name}")
-    return Declaration("method", name, declared["VERSION"], options, {}, False, {"torchjd": torchjd_classes.version()})
+    return Declaration(
+        "method", name, declared["VERSION"], options, {}, False, 255, {"torchjd": torchjd_classes.version()}
+    )
 
 
 @functools.cache

@@ -260,6 +260,7 @@ class Study:
         return {
             "version": corruptions.VERSION,
             "data": self.data_spec(setting),
+            "tasks": list(self.settings[setting]["experiments"]["tasks"]),
             "names": [name for name in corruptions.NAMES if name not in block["leave_out"]],
             "test": block.get("test"),
         }

@@ -26,3 +26,15 @@ def page(title: str, body: str) -> str:
         f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{name}</title>'
         f"<style>{_STYLE}</style></head>\n<body>\n<h1>{name}</h1>\n{body}</body>\n</html>\n"
     )
+
+
+def scrolled(content: str) -> str:
+    """HTML that scrolls by itself where it is wider than the page."""
+    return f'<div class="scroll">{content}</div>\n'
+
+
+def html_table(heads: list[str], rows: list[list[str]]) -> str:
+    """A table's HTML, from headings as plain text and cells as HTML."""
+    head = "".join(f"<th>{escape(name)}</th>" for name in heads)
+    lines = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>\n" for row in rows)
+    return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{lines}</tbody>\n</table>"

@@ -187,6 +187,14 @@ def signed(value: float, digits: int = 3) -> str:
     return (f"{value:+.0f}" if is_large else f"{value:+.{digits}g}").replace("-", "−")
 
 
+def spread(mean: float, std: float, factor: float = 1.0, digits: int = 3) -> str:
+    """A mean to so many significant digits with its deviation, if it has one; NaN is an en dash."""
+    if pd.isna(mean):
+        return "–"
+    text = f"{factor * mean:.{digits}g}"
+    return text if pd.isna(std) else f"{text} ± {factor * std:.2g}"
+
+
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure of a size in inches, without any window system."""
     mpl.rcParams.update(

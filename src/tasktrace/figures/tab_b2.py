@@ -9,13 +9,13 @@ import pandas as pd
 from tasktrace.analysis.metrics import metric_columns
 from tasktrace.analysis.tables import table
 from tasktrace.errors import DataError
-from tasktrace.figures.page import page
-from tasktrace.figures.style import metric_label, signed
+from tasktrace.figures.page import html_table, page, scrolled
+from tasktrace.figures.style import metric_label, signed, spread
 from tasktrace.files import write_text
 from tasktrace.rows import write_table
 
 DIGITS = 3
-"""Significant digits of a metric on the page."""
+"""Significant digits of Delta_m on the page."""
 
 CSV_DIGITS = 6
 """Significant digits in the CSVs."""
@@ -50,12 +50,12 @@ def draw(tables: Path, options: dict[str, Any], html: Path) -> None:
         [
             "<h2>Table 2: Pareto-optimal experiments</h2>\n",
             _counts_text(),
-            _scrolled(_counts_table(counts)),
+            scrolled(_counts_table(counts)),
             "<h2>Table A2: Pareto-optimal experiments of each method</h2>\n",
-            _scrolled(_methods_table(methods)),
+            scrolled(_methods_table(methods)),
             "<h2>Tables A4 to A7: every method at its chosen learning rate</h2>\n",
             _results_text(is_published),
-            _scrolled(_results_table(results, baseline, options["labels"], is_published)),
+            scrolled(_results_table(results, baseline, options["labels"], is_published)),
         ]
     )
     write_text(html, page(f"Tables B2, A2, A4–A7: {options['setting']}", body))
@@ -97,7 +97,7 @@ def _counts_table(counts: pd.DataFrame) -> str:
         ]
         for row in counts.to_dict("records")
     ]
-    return _html(["counting", "compared", "optimizer", "finished", "optimal", "optimal against the others"], rows)
+    return html_table(["counting", "compared", "optimizer", "finished", "optimal", "optimal against the others"], rows)
 
 
 def _methods_table(methods: pd.DataFrame) -> str:
@@ -110,7 +110,7 @@ def _methods_table(methods: pd.DataFrame) -> str:
             for name in names
         ]
         rows.append([_compared(compared), escape(str(optimizer)), *counts])
-    return _html(["compared", "optimizer", *names], rows)
+    return html_table(["compared", "optimizer", *names], rows)
 
 
 def _results_text(is_published: bool) -> str:
@@ -133,31 +133,24 @@ def _results_table(results: pd.DataFrame, baseline: pd.DataFrame, labels: dict[s
     heads = ["method", "optimizer", "learning rate", *metrics, "Δm (%)"] + ["published"] * is_published
     rows = [_alone(baseline, columns) + [_NONE] * is_published]
     for row in results.to_dict("records"):
-        metrics = [_spread(row[name], row[f"{name}_std"], metric_label(name).factor) for name in columns]
+        metrics = [spread(row[name], row[f"{name}_std"], metric_label(name).factor) for name in columns]
         names = [escape(row["method"]), escape(row["optimizer"])]
         own = [*names, _rate(row["learning_rate"]), *metrics, _delta(row, "")]
         if row["pareto_full"]:
             own = [f"<b>{cell}</b>" for cell in own]
         rows.append([*own, _published(row)] if is_published else own)
-    return _html(heads, rows)
+    return html_table(heads, rows)
 
 
 def _alone(baseline: pd.DataFrame, columns: list[str]) -> list[str]:
     """The row of the tasks alone, each with its own optimizer and learning rate."""
     of_metric = baseline.set_index("metric")
     cells = [
-        _spread(of_metric["test"][name], of_metric["test_std"][name], metric_label(name).factor) for name in columns
+        spread(of_metric["test"][name], of_metric["test_std"][name], metric_label(name).factor) for name in columns
     ]
     tasks = baseline.drop_duplicates("task")
     rates = ", ".join(f"{row['task']} {_rate(row['learning_rate'])}" for row in tasks.to_dict("records"))
     return ["each task alone", escape(", ".join(dict.fromkeys(tasks["optimizer"]))), escape(rates), *cells, "0"]
-
-
-def _spread(mean: float, std: float, factor: float) -> str:
-    if pd.isna(mean):
-        return _NONE
-    text = f"{factor * mean:.{DIGITS}g}"
-    return text if pd.isna(std) else f"{text} ± {factor * std:.2g}"
 
 
 def _delta(row: dict[Any, Any], prefix: str) -> str:
@@ -184,14 +177,3 @@ def _with_published(ours: int, published: float) -> str:
 def _compared(names: Any) -> str:
     """The names of compared optimizers, as HTML."""
     return escape(", ".join(str(names).split()))
-
-
-def _scrolled(content: str) -> str:
-    return f'<div class="scroll">{content}</div>\n'
-
-
-def _html(heads: list[str], rows: list[list[str]]) -> str:
-    """A table, from headings as plain text and cells as HTML."""
-    head = "".join(f"<th>{escape(name)}</th>" for name in heads)
-    lines = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>\n" for row in rows)
-    return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{lines}</tbody>\n</table>"

@@ -7,18 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tasktrace.config.declarations import declaration
 from tasktrace.measures.base import Sample, Subject, TaskModel
 from tasktrace.methods import Method, run_method
-from tasktrace.models import build_model
 from tasktrace.seeding import derive_seed
 from tasktrace.settings.prepared import Prepared
 from tasktrace.tasks import Task
+from tasktrace.training.assembly import assemble
 from tasktrace.training.checkpoints import read_checkpoint
-from tasktrace.training.data import DeviceData
 from tasktrace.training.engine import METHOD, below
-from tasktrace.training.objectives import LOSSES
-from tasktrace.training.updates import Parts
 
 _GENERATOR = "generator"
 
@@ -37,19 +33,17 @@ class TrainedRun:
         data: The setting's data.
         parts: The model, in eval mode, by the roles of its parameters.
         batch_size: Samples of every task in a batch of its training.
+        seed: The run's seed.
     """
 
     def __init__(self, record: dict[str, Any], prepared: Prepared, root: Path, device: torch.device) -> None:
         spec = record["spec"]
-        declared = declaration("setting", spec["data"]["name"])
+        assembly = assemble(spec, prepared, device)
         self._record, self._root, self._device = record, root, device
-        self.tasks: list[Task] = [declared.tasks[name] for name in spec["tasks"]]
-        self.data = DeviceData(prepared, spec["tasks"], device, declared.shared_inputs)
+        self.tasks, self.data, self.parts = assembly.tasks, assembly.data, assembly.parts
         self.batch_size: int = spec["point"]["batch_size"]
-        model = build_model(spec["model"], self.tasks, spec["seed"])
-        self._model = model.to(device).to(memory_format=torch.channels_last).eval()
-        heads = [self._model.heads[task.name] for task in self.tasks]
-        self.parts = Parts(self._model, heads, [LOSSES[task.loss] for task in self.tasks])
+        self.seed: int = spec["seed"]
+        self._model = self.parts.model.eval()
         self._samples: dict[tuple[str, int], Sample] = {}
 
     def load(self, epoch: int) -> None:

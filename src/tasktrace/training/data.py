@@ -49,7 +49,11 @@ class DeviceData:
 
     def normalised(self, rows: Tensor) -> Tensor:
         """The inputs of ``rows`` (n,) with zero mean and unit variance per channel, float32, (n, C, H, W)."""
-        return self.inputs[rows].to(torch.float32).sub_(self._mean).mul_(self._scale)
+        return self.normalise(self.inputs[rows])
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """Stored pixels with the training data's mean taken off, over its deviation, float32, of the same shape."""
+        return pixels.to(torch.float32, copy=True).sub_(self._mean).mul_(self._scale)
 
 
 class Order:

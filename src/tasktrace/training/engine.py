@@ -5,14 +5,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tasktrace.config.declarations import declaration
 from tasktrace.methods import run_method
-from tasktrace.models import build_model
 from tasktrace.seeding import derive_seed
 from tasktrace.settings.prepared import Prepared
-from tasktrace.tasks import Task
-from tasktrace.training.data import DeviceData, EpochBatches, steps_per_epoch
-from tasktrace.training.objectives import LOSSES
+from tasktrace.training.assembly import assemble
+from tasktrace.training.data import EpochBatches, steps_per_epoch
 from tasktrace.training.optimizers import build_optimizer
 from tasktrace.training.similarity import SimilarityWatch, Watch
 from tasktrace.training.updates import Batch, Parts, Update, build_update
@@ -39,16 +36,12 @@ class Engine:
 
     def __init__(self, spec: dict[str, Any], prepared: Prepared, device: torch.device) -> None:
         point, seed = spec["point"], spec["seed"]
-        declared = declaration("setting", spec["data"]["name"])
-        self.tasks: list[Task] = [declared.tasks[name] for name in spec["tasks"]]
+        assembly = assemble(spec, prepared, device)
+        self.tasks, self.data, self.model = assembly.tasks, assembly.data, assembly.parts.model
         self.device = device
-        self.data = DeviceData(prepared, spec["tasks"], device, declared.shared_inputs)
         self.steps = steps_per_epoch(prepared, point["batch_size"])
-        # Pooling and convolutions of small images run twice as fast on a CPU with the channels last.
-        model = build_model(spec["model"], self.tasks, seed)
-        self.model = model.to(device).to(memory_format=torch.channels_last)
         self.method = run_method(spec["method"], len(self.tasks), seed).to(device)
-        self.update = self._build_update(spec)
+        self.update = self._build_update(spec, assembly.parts)
         self.watch = self._build_watch(spec)
         self._rate: float = point["learning_rate"]
         self._schedule: dict[str, Any] | None = spec.get("schedule")
@@ -91,10 +84,8 @@ class Engine:
         asked: dict[str, int] | None = spec.get("similarity")
         return None if asked is None else SimilarityWatch(Watch(**asked), self.update.parts, spec["seed"])
 
-    def _build_update(self, spec: dict[str, Any]) -> Update:
+    def _build_update(self, spec: dict[str, Any], parts: Parts) -> Update:
         rate: float = spec["point"]["learning_rate"]
-        heads = [self.model.heads[task.name] for task in self.tasks]
-        parts = Parts(self.model, heads, [LOSSES[task.loss] for task in self.tasks])
 
         def make(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
             return build_optimizer(spec["optimizer"], parameters, rate)

@@ -1,0 +1,206 @@
+"""Refitting one run: its heads are fitted to corrupted data and tested on every corruption."""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor, nn
+
+from tasktrace.config.study import identity
+from tasktrace.corruption_transfer.data import Corrupted, Plan, plan
+from tasktrace.corruption_transfer.heads import Features, Fitting, fit_head
+from tasktrace.errors import DataError
+from tasktrace.files import discard_temporaries, file_digest, write_json
+from tasktrace.locking import exclusive
+from tasktrace.measures.trained import TrainedRun
+from tasktrace.progress import Reporter, reporter
+from tasktrace.provenance import machine
+from tasktrace.rows import write_rows
+from tasktrace.seeding import derive_seed
+from tasktrace.settings.prepared import read_prepared
+from tasktrace.tasks import Task
+from tasktrace.training.checkpoints import kept_epochs, verify
+from tasktrace.training.data import Order
+from tasktrace.training.device import configure, describe
+from tasktrace.training.objectives import METRICS
+
+CLEAN = "clean"
+"""Stands for the corruption of pictures as they are, at severity 0, seen by the heads as they were trained."""
+
+
+@dataclass(frozen=True)
+class RefitJob:
+    """What a refitting process is asked to do.
+
+    Attributes:
+        path: The run's path below ``results/runs`` and ``checkpoints``.
+        spec: ``Study.refit_spec``.
+        prepared: The setting's prepared file.
+        corrupted: Folder of its corrupted pictures.
+        root: The project's folder.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        threads: Threads on a CPU.
+    """
+
+    path: str
+    spec: dict[str, Any]
+    prepared: Path
+    corrupted: Path
+    root: Path = Path()
+    device: str = "auto"
+    threads: int = 1
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self.root / "results/runs" / self.path
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number of ``corrupted.parquet``.
+
+    Attributes:
+        task: The task's name.
+        metric: The metric's name.
+        corruption: The corruption, or ``clean``.
+        severity: 1 to 5; 0 for ``clean``.
+        value: The metric on the test samples.
+    """
+
+    task: str
+    metric: str
+    corruption: str
+    severity: int
+    value: float
+
+
+_SCHEMA = pa.schema(
+    [
+        ("task", pa.string()),
+        ("metric", pa.string()),
+        ("corruption", pa.string()),
+        ("severity", pa.int32()),
+        ("value", pa.float64()),
+    ]
+)
+
+
+def refit(job: RefitJob) -> dict[str, Any]:
+    """Fit a run's heads to corrupted data, test them, and return the content of the ``corrupted.json`` it writes.
+
+    The encoder is frozen in eval mode: its weights and its running statistics stay as they are. So the heads of tasks
+    trained together are fitted one by one: nothing that one of them does reaches another.
+
+    Raises:
+        BusyError: Another process does this.
+        DataError: The run has not finished or did not keep its best epoch, or data is absent or of another spec.
+        DamagedFileError: Data or the checkpoint is not what was written.
+    """
+    record = _record(job.folder)
+    with exclusive(job.folder / ".refit" / "lock", "refitting"), reporter(job.path, job.spec["epochs"]) as report:
+        device = configure(job.device, job.threads)
+        start = time.perf_counter()
+        scores = _scores(job, record, device, report)
+        path = job.folder / "corrupted.parquet"
+        discard_temporaries(path)
+        write_rows(path, scores, _SCHEMA)
+        content = {
+            "run": job.path,
+            "identity": identity(record["spec"]),
+            "trajectory": record["trajectory"],
+            "epoch": record["spec"]["best_epoch"],
+            "spec": job.spec,
+            "sha256": file_digest(path),
+            "seconds": round(time.perf_counter() - start, 3),
+            "threads": job.threads,
+            "device": describe(device),
+            **machine(job.root),
+        }
+        write_json(job.folder / "corrupted.json", content)
+        return content
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    path = folder / "run.json"
+    if not path.exists():
+        raise DataError(f"{folder}: no finished run here; run `snakemake --cores 1 {path}`")
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    best = record["spec"].get("best_epoch")
+    if best is None or best not in kept_epochs(record):
+        raise DataError(
+            f"{folder}: this run did not keep the checkpoint of its best epoch ({best}); it ended as "
+            f"{record['outcome']['status']}; delete the folder and run `snakemake --cores 1 {path}`"
+        )
+    return record
+
+
+def _scores(job: RefitJob, record: dict[str, Any], device: torch.device, report: Reporter) -> list[Score]:
+    prepared = read_prepared(job.prepared, record["spec"]["data"])
+    asked = job.spec["corruption"]
+    corrupted = Corrupted(job.corrupted, asked, prepared.content)
+    chosen = plan(prepared, asked["tasks"], asked["test"])
+    verify(record["checkpoints"], job.root)
+    run = TrainedRun(record, prepared, job.root, device)
+    run.load(record["spec"]["best_epoch"])
+    testing = _Testing(run, chosen, device)
+    clean = torch.from_numpy(prepared.tensors["inputs"][chosen.test])
+    trained = {task.name: run.parts.model.heads[task.name] for task in run.tasks}
+    scores = testing.scores(clean, trained, CLEAN, 0)
+    heads = _refitted(run, chosen, torch.from_numpy(corrupted.train()).to(device), job.spec, report)
+    for name, severity, pictures in corrupted.test():
+        scores += testing.scores(torch.from_numpy(pictures), heads, name, severity)
+    return scores
+
+
+def _refitted(
+    run: TrainedRun, chosen: Plan, pictures: Tensor, spec: dict[str, Any], report: Reporter
+) -> dict[str, nn.Module]:
+    """The run's heads by task, fitted to the corrupted training pictures."""
+    how = Fitting(spec["optimizer"], spec["learning_rate"], spec["batch_size"], spec["epochs"])
+    features = Features(run.parts.model.encoder, run.data, pictures)
+    heads = {}
+    for task, head, objective in zip(run.tasks, run.parts.heads, run.parts.objectives, strict=True):
+        seed = run.seed
+        torch.manual_seed(derive_seed(seed, "refit", "layers", task.name))  # a head may drop features out
+        rows = run.data.rows[task.name, "train"]
+        positions = torch.from_numpy(np.searchsorted(chosen.train, rows.cpu().numpy())).to(rows.device)
+        order = Order(f"refit {task.name}", len(rows), how.batch_size, seed)
+        targets = run.data.targets[task.name, "train"]
+        heads[task.name] = fit_head(head, objective, features, positions, targets, how, order)
+        report.note(f"{task.name}: head fitted")
+    return heads
+
+
+class _Testing:
+    """A run's encoder, and the test samples of its tasks among the corrupted test pictures."""
+
+    def __init__(self, run: TrainedRun, chosen: Plan, device: torch.device) -> None:
+        self._run, self._device = run, device
+        self._positions, self._targets = {}, {}
+        for task in run.tasks:
+            tested = torch.from_numpy(chosen.tested[task.name]).to(device)
+            rows = run.data.rows[task.name, "test"][tested].cpu().numpy()
+            self._positions[task.name] = torch.from_numpy(np.searchsorted(chosen.test, rows)).to(device)
+            self._targets[task.name] = run.data.targets[task.name, "test"][tested]
+
+    def scores(self, pictures: Tensor, heads: dict[str, nn.Module], corruption: str, severity: int) -> list[Score]:
+        """All metrics of all tasks on test pictures (n, C, H, W) under one corruption."""
+        features = Features(self._run.parts.model.encoder, self._run.data, pictures.to(self._device))
+        found = []
+        for task in self._run.tasks:
+            with torch.inference_mode():
+                outputs = heads[task.name](features[self._positions[task.name]]).double()
+                found += [
+                    Score(task.name, metric, corruption, severity, self._value(metric, outputs, task))
+                    for metric in task.metrics
+                ]
+        return found
+
+    def _value(self, metric: str, outputs: Tensor, task: Task) -> float:
+        return float(METRICS[metric](outputs, self._targets[task.name]))

@@ -24,6 +24,7 @@ from tasktrace.figures.style import (
     new_figure,
     optimizer_styles,
     save,
+    seeds_phrase,
 )
 
 CLIPPED = 0.25
@@ -191,8 +192,8 @@ def _entry(optimizer: str, style: CurveStyle, experiments: pd.DataFrame) -> Line
 
 
 def _caption(finished: pd.DataFrame) -> str:
-    seeds = " or ".join(map(str, sorted(set(finished["seeds"]))))
+    seeds = seeds_phrase(finished["seeds"])
     return (
-        f"A line is a method at a learning rate: test metrics, mean over {seeds} seeds. Saturated: Pareto-optimal of "
+        f"A line is a method at a learning rate: test metrics, mean over {seeds}. Saturated: Pareto-optimal of "
         "all lines.\nAt the ends of an axis the best and the worst value shown; ▼: how many are worse, and by how much."
     )

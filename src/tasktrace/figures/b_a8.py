@@ -1,5 +1,6 @@
 """Study B's figure A8: what each corruption costs tasks trained together, against tasks alone."""
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,19 @@ from tasktrace.analysis.corruption import MEAN
 from tasktrace.analysis.tables import table
 from tasktrace.config.corruptions import FAMILIES
 from tasktrace.errors import DataError
-from tasktrace.figures.style import STL, TRANSFER, legend_below, metric_label, new_figure, panels_area, save
+from tasktrace.figures.style import (
+    STL,
+    TRANSFER,
+    legend_below,
+    metric_label,
+    new_figure,
+    panels_area,
+    save,
+    seeds_phrase,
+)
+
+LINE = 100
+"""Characters of the caption's lines."""
 
 
 def draw(tables: Path, options: dict[str, Any], png: Path) -> None:
@@ -62,6 +75,7 @@ def _draw_panel(axes: Axes, own: pd.DataFrame, mean: float) -> None:
     axes.axhline(0, color=STL, linewidth=1.4)
     axes.axhline(mean, color="black", linewidth=1, linestyle="--")
     axes.grid(visible=False, axis="x")
+    axes.set_axisbelow(True)
 
 
 def _families(names: list[str]) -> dict[str, tuple[int, int]]:
@@ -85,12 +99,10 @@ def _entries() -> list[Line2D | Patch]:
 
 
 def _caption(method: str, drawn: pd.DataFrame, left_out: list[str]) -> str:
-    seeds = " or ".join(f"{count:g}" for count in sorted(set(drawn["seeds"])))
     text = (
-        f"{method}; mean over severities, and mean ± std over {seeds} seeds, of the change of the share\n"
-        "of the clean metric that is left under corruption."
+        f"{method}: change of the share of the clean metric that is left under corruption, mean over severities, and "
+        f"mean ± std over {seeds_phrase(drawn['seeds'])}."
     )
-    if not left_out:
-        return text
-    names = ", ".join(name.replace("_", " ") for name in left_out)
-    return f"{text} Left out by configuration: {names}."
+    if left_out:
+        text += f" Left out by configuration: {', '.join(name.replace('_', ' ') for name in left_out)}."
+    return textwrap.fill(text, LINE)

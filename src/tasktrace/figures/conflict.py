@@ -12,7 +12,7 @@ from tasktrace.analysis.correlation import INTERVAL
 from tasktrace.analysis.factor_tables import SIMILARITY
 from tasktrace.analysis.tables import table
 from tasktrace.errors import DataError
-from tasktrace.figures.style import CurveStyle, curve_style
+from tasktrace.figures.style import CurveStyle, curve_style, seeds_phrase
 
 SIMILARITY_LABEL = "Mean gradient similarity with the multi-task gradient (cosine; low is conflict)"
 
@@ -114,10 +114,10 @@ def target_entries(sets: Sets) -> list[Line2D]:
 
 def caption(sets: Sets, options: dict[str, Any]) -> str:
     """What the markers and the numbers above the axes are."""
-    seeds = sorted(set(sets.points["seeds"]))
+    seeds = seeds_phrase(sets.points["seeds"])
     return (
         f"{options['method']}, {options['optimizer']}: a marker is a target with one set of auxiliary tasks, mean and "
-        f"std over {' or '.join(map(str, seeds))} seeds.\nr: Pearson, ρ: Spearman, with {100 * INTERVAL:g} % bootstrap "
+        f"std over {seeds}.\nr: Pearson, ρ: Spearman, with {100 * INTERVAL:g} % bootstrap "
         "intervals over sets; – where too few sets are known."
     )
 

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from tasktrace.errors import DataError
-from tasktrace.figures.style import CurveStyle, MetricLabel
+from tasktrace.figures.style import CurveStyle, MetricLabel, seeds_phrase
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,8 @@ def handle(style: CurveStyle, label: str) -> Line2D:
 
 def seeds_note(curves: Iterable[Curve], band: float) -> str:
     """What the bands and markers of a figure are."""
-    seeds = sorted({int(curve.mean["seeds"].iloc[0]) for curve in curves})
-    return f"mean ± {band:g} std over {' or '.join(map(str, seeds))} seeds; a marker is an epoch of one seed"
+    seeds = seeds_phrase(curve.mean["seeds"].iloc[0] for curve in curves)
+    return f"mean ± {band:g} std over {seeds}; a marker is an epoch of one seed"
 
 
 def loss_axis(axes: Axes, subs: tuple[float, ...] = (1.0, 2.0, 5.0)) -> None:

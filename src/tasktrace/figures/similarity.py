@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 
 from tasktrace.analysis.tables import table
 from tasktrace.errors import DataError
-from tasktrace.figures.style import KINDS, legend_below, new_figure, panels_area, save
+from tasktrace.figures.style import KINDS, legend_below, new_figure, panels_area, save, seeds_phrase
 
 
 def draw(tables: Path, options: dict[str, Any], png: Path) -> None:
@@ -71,8 +71,8 @@ def _handles(kinds: list[str]) -> list[Artist]:
 
 
 def _caption(statistics: pd.DataFrame, options: dict[str, Any]) -> str:
-    seeds = statistics["seed"].nunique()
+    seeds = seeds_phrase([statistics["seed"].nunique()])
     return (
-        f"{options['setting']}: all pairs of an epoch, mean over {seeds} seeds. Batches go forward as in training, "
+        f"{options['setting']}: all pairs of an epoch, mean over {seeds}. Batches go forward as in training, "
         "with batch statistics where the encoder has BatchNorm."
     )

@@ -1,7 +1,7 @@
 """One look for all figures: colours that everyone can tell apart, and one meaning of a colour for all curves."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -193,6 +193,12 @@ def spread(mean: float, std: float, factor: float = 1.0, digits: int = 3) -> str
         return "–"
     text = f"{factor * mean:.{digits}g}"
     return text if pd.isna(std) else f"{text} ± {factor * std:.2g}"
+
+
+def seeds_phrase(counts: Iterable[float]) -> str:
+    """How many seeds something is a mean over, where curves or bars may differ in that."""
+    known = sorted({int(count) for count in counts if not pd.isna(count)})
+    return "one seed" if known == [1] else f"{' or '.join(map(str, known))} seeds"
 
 
 def new_figure(width: float, height: float) -> Figure:

@@ -694,3 +694,34 @@ def test_a_target_has_to_be_a_task_of_the_setting(configure):
     configure("settings/digits.yaml", auxiliary={**AUXILIARY, "targets": ["digits9"]})
     with pytest.raises(ConfigError, match=r"auxiliary\.targets: unknown task 'digits9'; allowed: digits1"):
         Study.load()
+
+
+def test_a_grid_can_decay_the_weights_of_all_its_optimizers(configure, study):
+    experiments = {
+        "tasks": ["digits1", "digits2"],
+        "methods": {"umtg": ["adam", "sgdm"]},
+        "learning_rates": [0.01],
+        "batch_size": 16,
+        "epochs": 2,
+        "alone": {"optimizers": ["adam"], "learning_rates": [0.01]},
+    }
+    configure("settings/digits.yaml", experiments=experiments)
+    before = specs(Study.load())
+    configure("settings/digits.yaml", experiments={"weight_decay": 1e-5})
+    after = Study.load()
+    grid = {run.path for run in after.grid_runs_of("digits")}
+    assert changed(before, specs(after)) == grid
+    assert {after.run_spec(after.runs[path])["optimizer"]["weight_decay"] for path in grid} == {1e-5}
+
+
+def test_what_a_block_says_of_its_training_is_in_its_specs_unless_it_is_the_default(configure, study):
+    before = specs(study)
+    configure("settings/digits.yaml", training={"precision": "float32", "augmentation": "none"})
+    assert not changed(before, specs(Study.load()))
+    schedule = {"factor": 0.5, "every": 10}
+    configure("settings/digits.yaml", training={"precision": "bf16", "schedule": schedule})
+    after = Study.load()
+    assert changed(before, specs(after)) == {path for path in before if path.startswith("digits/")}
+    assert {
+        json.dumps(after.run_spec(run).get("schedule")) for run in after.runs.values() if run.arm.setting == "digits"
+    } == {json.dumps(schedule)}

@@ -78,9 +78,3 @@ def best_run_spec(run: Run, block: Spec) -> Spec:
         **({"similarity": {name: watched[name] for name in ("every", "most")}} if watched else {}),
         **({"best_epoch": None} if is_refitted(run.arm, block) else {}),
     }
-
-
-def grid_schedule(block: Spec) -> Spec:
-    """What the grid's runs have in their spec beside what all runs have."""
-    schedule = block.get("schedule")
-    return {} if schedule is None else {"schedule": dict(schedule)}

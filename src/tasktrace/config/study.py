@@ -18,7 +18,6 @@ from tasktrace.config.experiments import (
     best_runs,
     grid_arms,
     grid_runs,
-    grid_schedule,
     in_grid,
     is_refitted,
     is_watched,
@@ -218,11 +217,19 @@ class Study:
             "data": self.data_spec(run.arm.setting),
             "model": named("model", block["model"], f"{self._file(run.arm.setting)}: model"),
             "method": None if run.arm.method is None else self._method(run.arm.method),
-            "optimizer": self._optimizer(run.arm.optimizer),
+            "optimizer": self._run_optimizer(run),
             "point": parse_point(run.point) if is_sweep else None,
             **self._training(run, is_sweep),
             "seed": run.seed,
         }
+
+    def _run_optimizer(self, run: Run) -> Spec:
+        """The optimizer of a run; study B's grid may have a weight decay for all of its optimizers."""
+        decay = self.settings[run.arm.setting].get("experiments", {}).get("weight_decay")
+        if decay is None or not in_grid(run.arm):
+            return self._optimizer(run.arm.optimizer)
+        block = {**self.config["optimizers"][run.arm.optimizer], "weight_decay": decay}
+        return named("optimizer", block, f"{self._file(run.arm.setting)}: experiments.weight_decay")
 
     def _training(self, run: Run, is_sweep: bool) -> Spec:
         """How long a run trains, what it keeps, and what its arm asks for beside the defaults."""
@@ -230,14 +237,14 @@ class Study:
         if in_grid(run.arm):
             experiments = block["experiments"]
             return {
-                **grid_schedule(experiments),
+                **training_options(experiments),
                 **best_run_spec(run, experiments),
                 "epochs": experiments["epochs"],
                 "checkpoint_every": 0,
             }
         training = block["training"]
         return {
-            **({"jacobian": training["jacobian"]} if training.get("jacobian", "full") != "full" else {}),
+            **training_options(training),
             "epochs": block["sweep"]["epochs"] if is_sweep else training["epochs"],
             "checkpoint_every": 0 if is_sweep else training["checkpoint_every"],
         }
@@ -256,7 +263,7 @@ class Study:
 
     def corruption_spec(self, setting: str) -> Spec:
         """What a setting's corrupted data is made of."""
-        block = self.find_setting(setting)["experiments"]["corruption"]
+        block = self._corruption(setting)
         return {
             "version": corruptions.VERSION,
             "data": self.data_spec(setting),
@@ -267,13 +274,21 @@ class Study:
 
     def refit_spec(self, setting: str) -> Spec:
         """How the heads of a setting's runs are fitted to corrupted data."""
-        refit = self.find_setting(setting)["experiments"]["corruption"]["refit"]
+        refit = self._corruption(setting)["refit"]
         return {
             "version": REFIT_VERSION,
             "corruption": self.corruption_spec(setting),
             **refit,
             "optimizer": self._optimizer(refit["optimizer"]),
         }
+
+    def _corruption(self, setting: str) -> Spec:
+        block: Spec | None = self.find_setting(setting).get("experiments", {}).get("corruption")
+        if block is None:
+            raise ConfigError(
+                f"{self._file(setting)}: no experiments.corruption, so there is nothing to corrupt or refit"
+            )
+        return block
 
     def factor_options(self, setting: str) -> Spec:
         """What the tables of the setting's factors depend on beside its runs."""
@@ -379,6 +394,16 @@ _CHOSEN = ("point", "best_epoch")
 """What of a selected run's spec its selection file says."""
 
 
+_TRAINING_OPTIONS = {"jacobian": "full", "augmentation": "none", "precision": "float32", "schedule": None}
+"""What a block may say of how its runs train, with the defaults, which no spec mentions."""
+
+
+def training_options(block: Spec) -> Spec:
+    """What a block of study A's or study B's runs says of how they train, beside what all runs have to say."""
+    said = {name: block.get(name, default) for name, default in _TRAINING_OPTIONS.items()}
+    return {name: value for name, value in said.items() if value != _TRAINING_OPTIONS[name]}
+
+
 def identity(spec: Spec) -> str:
     """A run's spec in sixteen characters, but for its point, which its path or its selection says."""
     return digest({name: value for name, value in spec.items() if name not in _CHOSEN} | {"point": None})[:16]
@@ -395,12 +420,19 @@ def resolved(spec: Spec, selection: Path) -> Spec:
     """The spec with its point: its own, or for a selected run the one that ``select`` wrote.
 
     Raises:
-        ConfigError: The selection is needed and absent.
+        ConfigError: The selection is needed and absent, or does not name the best epoch that is needed.
     """
     if spec["point"] is not None:
         return spec
     if not selection.exists():
         raise ConfigError(f"{selection}: no selection for this run yet; run `snakemake --cores 1 {selection}`")
     chosen = json.loads(selection.read_text(encoding="utf-8"))
-    kept = {"best_epoch": chosen["epochs"][str(spec["seed"])]} if "best_epoch" in spec else {}
-    return {**spec, "point": chosen["point"], **kept}
+    if "best_epoch" not in spec:
+        return {**spec, "point": chosen["point"]}
+    best = chosen.get("epochs", {}).get(str(spec["seed"]))
+    if best is None:
+        raise ConfigError(
+            f"{selection}: names no best epoch of seed {spec['seed']}, so it is older than the study; delete it and "
+            f"run `snakemake --cores 1 {selection}`"
+        )
+    return {**spec, "point": chosen["point"], "best_epoch": best}

@@ -5,27 +5,38 @@ from typing import Any
 
 import pytest
 
-# The digits have 11 arms (three tasks alone, two groups under four methods), two points and three seeds.
-DIGITS = {"prepare": 1, "train": 22, "select": 11, "train_selected": 33, "analyse": 1, "figure_a1": 1}
+# The digits have 9 arms (three tasks alone, two groups under three methods), two points and three seeds.
+DIGITS = {"prepare": 1, "train": 18, "select": 9, "train_selected": 27, "analyse": 1, "figure_a1": 1}
 
 
 def test_everything_can_be_planned_before_any_data_is_there(fresh):
     drawn = dict.fromkeys(["figure_a2", "figure_a3", "figure_a4", "table_a1", "report_tables", "demo"], 1)
-    assert fresh.planned("demo") == {**DIGITS, "measure": 33, "factors": 1, **drawn}
-    # Fashion has 11 arms (three tasks alone, two groups under four methods) and sixteen points. Digit pairs have three
-    # targets alone, two groups, and ten auxiliary sets of each target, which take the targets' points. The grid of
-    # the digit traits has three tasks alone with two rates, 14 pairs of method and optimizer with four, a watched arm.
-    grid = ["experiments", "similarity", "figure_b2", "figure_b_a3", "figure_b4", "figure_b_a5", "figure_b_a6"]
+    grid = ["experiments", "figure_b2", "figure_b_a3", "table_b2"]
+    refitted = ["corrupt", "corruption", "figure_b_a8", "table_b_a8"]
+    # Their grid has two tasks alone and four pairs of method and optimizer with two rates, one seed; three are refitted.
+    assert fresh.planned("demo") == {
+        **DIGITS,
+        **{"train": 18 + 2 + 4 * 2, "select": 9 + 3, "train_selected": 27 + 3, "measure": 27, "factors": 1, "refit": 3},
+        **dict.fromkeys([*grid, *refitted], 1),
+        **drawn,
+    }
+    # Fashion has 11 arms (three tasks alone, two groups under four methods) and sixteen points. Its grid has three
+    # tasks alone with six rates, 23 pairs of method and optimizer with ten, of which nine arms are refitted. Digit
+    # pairs have three targets alone, two groups, and ten auxiliary sets of each target, which take the targets' points.
+    # The grid of the digit traits has three tasks alone with two rates, 14 pairs with four, a watched arm.
+    watched = ["similarity", "figure_b4", "figure_b_a5", "figure_b_a6", "figure_b_a7"]
     small = ["study_toy", "study_invariance", "figure_b1", "figure_b_a1", "figure_b_a2", "table_b1"]
     assert fresh.planned("all") == {
         "prepare": 4,
-        "train": 22 + 11 * 16 + 5 * 2 + 3 * (3 * 2 + 14 * 4),
-        "select": 11 + 11 + 35 + 1,
-        "train_selected": 33 + 33 + 105 + 3,
-        "measure": 33 + 33 + 105,
+        "train": 28 + 11 * 16 + 3 * (3 * 6 + 23 * 10) + 5 * 2 + 3 * (3 * 2 + 14 * 4),
+        "select": 12 + 11 + 9 + 35 + 1,
+        "train_selected": 30 + 33 + 3 * 9 + 105 + 3,
+        "measure": 27 + 33 + 105,
+        "refit": 3 + 3 * 9,
         **dict.fromkeys(["analyse", "factors", "figure_a1", "figure_a2", "figure_a3", "table_a1", "report_tables"], 3),
-        "figure_a4": 2,
-        **dict.fromkeys(["figure_a5", "figure_a6", "figure_b_a7", "table_b2", *grid, *small, "all"], 1),
+        **dict.fromkeys(grid, 3),
+        **dict.fromkeys(["figure_a4", *refitted], 2),
+        **dict.fromkeys(["figure_a5", "figure_a6", *watched, *small, "all"], 1),
     }
     assert not (fresh.folder / "data").exists()
 
@@ -33,10 +44,12 @@ def test_everything_can_be_planned_before_any_data_is_there(fresh):
 def test_the_targets_have_names(fresh):
     for figure, settings in {"a1": 3, "a2": 3, "a3": 3, "a4": 2, "a5": 1, "a6": 1}.items():
         assert fresh.planned(f"fig_{figure}")[f"figure_{figure}"] == settings
-    for figure in ("b2", "b_a3", "b4", "b_a5", "b_a6", "b_a7", "b1", "b_a1", "b_a2"):
+    for figure in ("b4", "b_a5", "b_a6", "b_a7", "b1", "b_a1", "b_a2"):
         assert fresh.planned(f"fig_{figure}")[f"figure_{figure}"] == 1
-    assert fresh.planned("tab_a1")["table_a1"] == 3
-    assert fresh.planned("tab_b1")["table_b1"] == fresh.planned("tab_b2")["table_b2"] == 1
+    for name, settings in {"fig_b2": 3, "fig_b_a3": 3, "fig_b_a8": 2}.items():
+        assert fresh.planned(name)[name.replace("fig", "figure")] == settings
+    tables = {"a1": 3, "b1": 1, "b2": 3, "b_a8": 2}
+    assert {name: fresh.planned(f"tab_{name}")[f"table_{name}"] for name in tables} == tables
     assert fresh.planned("check") == {"check": 1}
     assert fresh.planned("results/figures/digits/fig_a1.png") == DIGITS
     assert fresh.planned() == fresh.planned("all")

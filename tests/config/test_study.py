@@ -10,13 +10,15 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasktrace.config import Arm, Run, Study
+from tasktrace.config import Arm, Run, Study, corruptions
 from tasktrace.config.components import component_options
 from tasktrace.config.declarations import _FOLDERS, declaration
 from tasktrace.config.shown import figure_options, figures_of
 from tasktrace.config.study import (
+    REFIT_VERSION,
     SELECTED,
     TRAINING_VERSION,
+    identity,
     parse_point,
     point_name,
     resolved,
@@ -130,7 +132,7 @@ def test_a_fault_of_the_study_is_refused(configure, values, parts):
     [
         (
             {"setting": "digit"},
-            [f"{DIGITS}: setting: unknown setting 'digit'; available: digit_pairs, digit_traits, digits, "],
+            [f"{DIGITS}: setting: unknown setting 'digit'; available: "],
         ),
         ({"model": {"model": "vgg"}}, [f"{DIGITS}: model: unknown model 'vgg'; available: ", "small_cnn"]),
         ({"model": {"model": ["lenet"]}}, [f"{DIGITS}: model", "expected string, found ['lenet']"]),
@@ -725,3 +727,189 @@ def test_what_a_block_says_of_its_training_is_in_its_specs_unless_it_is_the_defa
     assert {
         json.dumps(after.run_spec(run).get("schedule")) for run in after.runs.values() if run.arm.setting == "digits"
     } == {json.dumps(schedule)}
+
+
+# --- corruption ----------------------------------------------------------------------------------------------------
+
+REFIT = {"optimizer": "sgdm", "learning_rate": 0.01, "batch_size": 20, "epochs": 4}
+CORRUPTION = {"methods": ["uw", "umtg"], "optimizer": "adam", "leave_out": ["snow", "glass_blur"], "refit": REFIT}
+GRID = {
+    "tasks": ["digits1", "digits2"],
+    "methods": {"umtg": ["adam", "sgdm"], "uw": ["adam"], "pcgrad": ["adam"]},
+    "learning_rates": [0.05, 0.005],
+    "batch_size": 16,
+    "epochs": 10,
+    "seeds": [0, 3],
+    "alone": {"optimizers": ["sgdm", "adam"], "learning_rates": [0.005]},
+}
+
+
+@pytest.fixture
+def refitting(configure):
+    """A function that gives the study with a grid of the digits whose heads are refitted, its block changed."""
+    configure("config.yaml", methods={"uw": {"method": "uw"}, "pcgrad": {"method": "pcgrad"}})
+    configure("settings/digits.yaml", experiments={**GRID, "corruption": CORRUPTION})
+
+    def study_with(**corruption):
+        configure("settings/digits.yaml", experiments={"corruption": corruption})
+        return Study.load()
+
+    return study_with
+
+
+@pytest.mark.parametrize(
+    ("values", "parts"),
+    [
+        (
+            {"leave_out": ["snow", "rain"]},
+            ["leave_out: unknown corruption 'rain'; allowed: gaussian_noise, shot_noise"],
+        ),
+        ({"leave_out": list(corruptions.NAMES)}, ["leave_out: all corruptions are left out; take the block out"]),
+        ({"methods": ["umtg", "mgda"]}, ["methods: unknown method 'mgda'; allowed: umtg, uw, pcgrad"]),
+        ({"methods": []}, ["methods: ", "[]"]),
+        ({"optimizer": "signsgd"}, ["optimizer: unknown optimizer of tasks alone 'signsgd'; allowed: sgdm, adam"]),
+        ({"optimizer": "sgdm"}, ["optimizer: unknown optimizer of uw 'sgdm'; allowed: adam"]),
+        ({"refit": {"optimizer": "adamw"}}, ["refit.optimizer: unknown optimizer 'adamw'; allowed: adam, sgd, sgdm"]),
+        ({"refit": {"learning_rate": 0}}, ["refit.learning_rate: ", "0"]),
+        ({"refit": {"rate": 0.1}}, ["refit: unknown key 'rate'; allowed: optimizer, learning_rate, batch_size"]),
+        ({"test": 0}, ["test: ", "0"]),
+        ({"severity": 3}, ["unknown key 'severity'; allowed: methods, optimizer, leave_out, test, refit"]),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_a_fault_of_the_corruption_block_is_refused_with_its_place(refitting, values, parts):
+    with pytest.raises(ConfigError) as caught:
+        refitting(**values)
+    for part in (f"{DIGITS}: experiments.corruption", *parts):
+        assert part in str(caught.value)
+
+
+def test_the_tasks_alone_and_the_named_methods_are_refitted_with_the_named_optimizer(refitting):
+    study = refitting()
+    runs = study.refitted_runs_of("digits")
+    arms = ["grid_stl.digits1/adam", "grid_stl.digits2/adam", "grid/umtg/adam", "grid/uw/adam"]
+    assert [run.path for run in runs] == [f"digits/{arm}/{SELECTED}/seed{seed}" for arm in arms for seed in (0, 3)]
+    assert all(study.find_run(run.path) == run for run in runs)
+    assert study.refitted_runs_of("fashion") == []
+    assert study.watched_runs_of("digits") == []
+
+
+def test_a_grid_without_corruption_trains_no_arm_once_more(configure, refitting):
+    with_block = specs(refitting())
+    path = Path(DIGITS)
+    content = yaml.safe_load(path.read_text())
+    del content["experiments"]["corruption"]
+    path.write_text(yaml.safe_dump(content))
+    study = Study.load()
+    without = specs(study)
+    assert study.refitted_runs_of("digits") == []
+    assert with_block.keys() - without.keys() == {
+        run.path for run in refitting(**CORRUPTION).refitted_runs_of("digits")
+    }
+    assert all(with_block[path] == spec for path, spec in without.items())
+    for make in (study.corruption_spec, study.refit_spec):
+        with pytest.raises(ConfigError, match=rf"{DIGITS}: no experiments\.corruption"):
+            make("digits")
+
+
+def test_the_spec_of_a_refitted_run_asks_for_the_checkpoint_of_its_best_epoch(refitting):
+    study = refitting()
+    spec = study.run_spec(study.runs[f"digits/grid/uw/adam/{SELECTED}/seed3"])
+    assert spec == {
+        "training": TRAINING_VERSION,
+        "setting": "digits",
+        "group": "grid",
+        "tasks": ["digits1", "digits2"],
+        "data": study.data_spec("digits"),
+        "model": {"name": "small_cnn", "version": declaration("model", "small_cnn").version},
+        "method": {"name": "uw", "version": declaration("method", "uw").version},
+        "optimizer": {"name": "adam", "version": declaration("optimizer", "adam").version},
+        "point": None,
+        "best_epoch": None,
+        "epochs": 10,
+        "checkpoint_every": 0,
+        "seed": 3,
+    }
+    kept = {run.path for run in study.runs.values() if "best_epoch" in study.run_spec(run)}
+    assert kept == {run.path for run in study.refitted_runs_of("digits")}
+
+
+def test_a_run_that_is_watched_and_refitted_is_one(configure, refitting):
+    watched = {"method": "umtg", "optimizer": "adam", "every": 5, "most": 8}
+    refitting()
+    digit_traits = {**GRID, "tasks": ["digit", "ink"], "corruption": CORRUPTION, "similarity": watched}
+    configure("config.yaml", settings=["digits", "fashion", "digit_traits"])
+    path = Path("config/settings/digit_traits.yaml")
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "experiments": digit_traits}))
+    study = Study.load()
+    both = study.watched_runs_of("digit_traits")
+    assert [run.path for run in both] == [f"digit_traits/grid/umtg/adam/{SELECTED}/seed{seed}" for seed in (0, 3)]
+    refitted = study.refitted_runs_of("digit_traits")
+    assert len(set(refitted)) == len(refitted) == 8
+    assert set(both) < set(refitted)
+    spec = study.run_spec(both[0])
+    assert (spec["similarity"], spec["best_epoch"]) == ({"every": 5, "most": 8}, None)
+    assert "similarity" not in study.run_spec(refitted[0])
+
+
+def test_what_is_corrupted_and_how_heads_are_refitted(refitting):
+    study = refitting()
+    corruption = study.corruption_spec("digits")
+    assert corruption == {
+        "version": corruptions.VERSION,
+        "data": study.data_spec("digits"),
+        "tasks": ["digits1", "digits2"],
+        "names": [name for name in corruptions.NAMES if name not in ("snow", "glass_blur")],
+        "test": None,
+    }
+    sgdm = {"name": "sgd", "version": declaration("optimizer", "sgd").version, "momentum": 0.9}
+    expected = {"version": REFIT_VERSION, "corruption": corruption, **REFIT, "optimizer": sgdm}
+    assert study.refit_spec("digits") == expected
+    assert refitting(test=30).corruption_spec("digits") == {**corruption, "test": 30}
+
+
+@pytest.mark.parametrize("values", [{"refit": {"epochs": 9, "optimizer": "adam"}}, {"leave_out": []}, {"test": 7}])
+def test_how_heads_are_refitted_changes_no_run(refitting, values):
+    before = refitting()
+    after = refitting(**values)
+    assert changed(specs(before), specs(after)) == set()
+    assert before.refit_spec("digits") != after.refit_spec("digits")
+
+
+def test_a_point_is_chosen_from_the_arms_own_runs_and_together_from_the_baselines_as_well(refitting):
+    study = refitting()
+
+    def arms(path):
+        return list(dict.fromkeys(run.arm.path for run in study.candidate_runs(study.find_arm(path))))
+
+    alone = [f"digits/grid_stl.{task}/{optimizer}" for optimizer in ("sgdm", "adam") for task in ("digits1", "digits2")]
+    assert arms("digits/grid/uw/adam") == [*alone, "digits/grid/uw/adam"]
+    assert arms(alone[0]) == [alone[0]]
+    own = study.candidate_runs(study.find_arm("digits/grid/uw/adam"))
+    assert len(own) == (len(alone) + 2) * 2
+    assert SELECTED not in {run.point for run in own}
+    of_study_a = study.find_arm("digits/mtl.with_noisy/umtg/adam")
+    assert study.candidate_runs(of_study_a) == study.sweep_runs(of_study_a)
+
+
+def test_a_refitted_run_takes_point_and_best_epoch_of_its_seed_from_the_selection(refitting, tmp_path):
+    study = refitting()
+    spec = study.run_spec(study.runs[f"digits/grid/uw/adam/{SELECTED}/seed3"])
+    selection, point = tmp_path / "selection.json", {"learning_rate": 0.05, "batch_size": 16}
+    selection.write_text(json.dumps({"point": point, "epochs": {"0": 9, "3": 4}}))
+    chosen = resolved(spec, selection)
+    assert chosen == {**spec, "point": point, "best_epoch": 4}
+    assert identity(chosen) == identity(spec)
+    assert identity({**chosen, "epochs": 11}) != identity(spec)
+
+
+@pytest.mark.parametrize("epochs", [{}, {"epochs": {"0": 9}}], ids=["no epochs", "other seeds"])
+def test_a_selection_without_the_best_epoch_of_a_seed_is_named_with_the_remedy(refitting, tmp_path, epochs):
+    study = refitting()
+    spec = study.run_spec(study.runs[f"digits/grid/uw/adam/{SELECTED}/seed3"])
+    selection = tmp_path / "selection.json"
+    selection.write_text(json.dumps({"point": {"learning_rate": 0.05, "batch_size": 16}, **epochs}))
+    with pytest.raises(ConfigError) as caught:
+        resolved(spec, selection)
+    assert str(caught.value).startswith(f"{selection}: names no best epoch of seed 3")
+    assert f"delete it and run `snakemake --cores 1 {selection}`" in str(caught.value)

@@ -11,9 +11,9 @@ import torch
 from tasktrace.errors import DamagedFileError
 from tasktrace.files import file_digest
 from tasktrace.training import checkpoints
-from tasktrace.training.checkpoints import EpochFiles, load_checkpoint, verify
+from tasktrace.training.checkpoints import EpochFiles, kept_epochs, load_checkpoint, verify
 from tasktrace.training.evaluation import evaluate
-from tasktrace.training.session import run
+from tasktrace.training.session import _is_kept, run
 from tasktrace.training.trajectory import Row
 
 EPOCHS = range(0, 10, 2)
@@ -219,3 +219,22 @@ def test_what_a_process_killed_while_packing_left_is_removed(make_job, make_spec
     stale.write_bytes(b"part of a checkpoint")
     run(job)
     assert [path.name for path in stale.parent.iterdir()] == ["seed0.safetensors"]
+
+
+def test_the_checkpoint_of_the_best_epoch_is_the_model_of_that_epoch(make_job, make_spec, make_engine):
+    job = make_job(make_spec(checkpoint_every=0, best_epoch=2))
+    record = run(job)
+    assert kept_epochs(record) == [2]
+    engine = make_engine(job.spec)
+    engine.model.load_state_dict(load_checkpoint(record, 2, job.root))
+    table = pq.read_table(job.folder / "trajectory.parquet").to_pylist()
+    rows = [Row(**row) for row in table if row["epoch"] == 2 and row["quantity"] != "batch_loss"]
+    assert evaluate(engine, 2) == rows
+
+
+@pytest.mark.parametrize(
+    ("every", "best", "expected"), [(0, None, []), (0, 0, [0]), (2, 1, [0, 1, 2, 3]), (2, 2, [0, 2, 3]), (0, 3, [3])]
+)
+def test_the_best_epoch_adds_at_most_one_to_those_that_are_due(make_spec, every, best, expected):
+    spec = make_spec(checkpoint_every=every, best_epoch=best)
+    assert [epoch for epoch in range(spec["epochs"] + 1) if _is_kept(epoch, spec)] == expected

@@ -5,15 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from tasktrace.analysis import published_b
-from tasktrace.analysis.metrics import STD, metric_column
+from tasktrace.analysis.metrics import STD, directions, metric_column
+from tasktrace.analysis.runs import FinishedRun, read_runs
 from tasktrace.config import Arm
+from tasktrace.config.study import identity
 from tasktrace.errors import DamagedFileError, DataError
 from tasktrace.files import file_digest
 from tasktrace.rows import write_table
-from tasktrace.tasks import HIGHER_IS_BETTER
 
 CLEAN = "clean"
 ALONE = "alone"
@@ -33,10 +35,12 @@ class RefittedRun:
 
     Attributes:
         arm: What was trained.
+        spec: How the heads were fitted, and to what.
         scores: Columns task, metric, corruption (``clean`` among them), severity, value.
     """
 
     arm: Arm
+    spec: dict[str, Any]
     scores: pd.DataFrame
 
 
@@ -50,41 +54,51 @@ def analyse_corruption(setting: str, folders: list[Path], out: Path, identities:
         identities: See :func:`tasktrace.analysis.runs.read_runs`.
 
     Raises:
-        DataError: A run is not refitted, a task was not refitted alone, or a metric on clean data is zero.
+        DataError: A run is not refitted, or not like the others, a task was not refitted alone, or a metric on clean
+            data is zero.
         DamagedFileError: A file is not what was written.
     """
-    runs = [read_refitted(folder) for folder in folders]
-    for folder, (_, found), expected in zip(folders, runs, identities or [], strict=identities is not None):
-        if found != expected:
-            raise DataError(
-                f"{folder}: its heads were refitted on a run of other options than the study has now; delete "
-                f"{folder}/corrupted.json and run again"
-            )
-    values = values_table(setting, [run for run, _ in runs])
+    finished = read_runs(folders, identities)
+    runs = [read_refitted(folder, run) for folder, run in zip(folders, finished, strict=True)]
+    _check_alike(folders, runs)
+    values = values_table(setting, runs)
     write_table(out / "corruption_scores.csv", scores_table(setting, values))
     write_table(out / "corruption_transfer.csv", transfer_table(setting, values))
 
 
-def read_refitted(folder: Path) -> tuple[RefittedRun, str]:
-    """The refitted run in ``folder``, and the identity of the run that was refitted.
+def read_refitted(folder: Path, run: FinishedRun) -> RefittedRun:
+    """What the refitted heads of a finished run came to.
+
+    Args:
+        folder: The run's folder.
+        run: The run that it holds.
 
     Raises:
-        DataError: It is not refitted.
+        DataError: It is not refitted, or was trained anew since.
         DamagedFileError: The table is not the one that ``corrupted.json`` was written for.
     """
     record_path, table_path = folder / "corrupted.json", folder / "corrupted.parquet"
     if not record_path.exists() or not table_path.exists():
         raise DataError(f"{folder}: its heads are not refitted; run `snakemake --cores 1 {table_path}`")
     record: dict[str, Any] = json.loads(record_path.read_text(encoding="utf-8"))
+    remedy = f"delete {record_path} and run `snakemake --cores 1 {table_path}`"
+    if record["identity"] != identity(run.spec) or record["trajectory"] != run.record["trajectory"]:
+        raise DataError(f"{table_path}: refitted on another run than the one that is there now; {remedy}")
     found = file_digest(table_path)
     if found != record["sha256"]:
-        raise DamagedFileError(
-            f"{table_path}: sha256 {found}, but corrupted.json says {record['sha256']}; delete {record_path} and run "
-            f"`snakemake --cores 1 {table_path}`"
-        )
-    scores = pd.read_parquet(table_path)
-    arm = Arm.from_path(record["run"].rsplit("/", 2)[0], tuple(scores["task"].unique()))
-    return RefittedRun(arm, scores), record["identity"]
+        raise DamagedFileError(f"{table_path}: sha256 {found}, but corrupted.json says {record['sha256']}; {remedy}")
+    return RefittedRun(run.arm, record["spec"], pd.read_parquet(table_path))
+
+
+def _check_alike(folders: list[Path], runs: list[RefittedRun]) -> None:
+    """Refuse runs that cannot be compared: heads fitted in another way, or to other pictures."""
+    for folder, run in zip(folders, runs, strict=True):
+        if run.spec != runs[0].spec:
+            raise DataError(
+                f"{folder}: its heads were not refitted like those in {folders[0]} (corrupted.json says how); delete "
+                f"both files corrupted.json and run `snakemake --cores 1 {folder / 'corrupted.json'} "
+                f"{folders[0] / 'corrupted.json'}`"
+            )
 
 
 def values_table(setting: str, runs: list[RefittedRun]) -> pd.DataFrame:
@@ -165,7 +179,7 @@ def transfer_table(setting: str, values: pd.DataFrame) -> pd.DataFrame:
             "that; add the optimizer of corruption to experiments.alone.optimizers"
         )
     keys = pd.MultiIndex.from_frame(together[["metric", "corruption"]])
-    signs = together["metric"].map(lambda metric: -1.0 if HIGHER_IS_BETTER[metric.partition(".")[2]] else 1.0)
+    signs = np.where(directions(list(together["metric"])), -1.0, 1.0)
     deltas = together.assign(delta=signs * (together["ratio"].to_numpy() - alone.reindex(keys).to_numpy()))
     deltas = _with_mean(_with_mean(deltas, "metric"), "corruption")
     grouped = deltas.groupby(["method", "metric", "corruption"], sort=False)["delta"]

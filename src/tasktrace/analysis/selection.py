@@ -8,6 +8,7 @@ import pandas as pd
 from tasktrace.analysis.baseline import Baseline, baselines, candidate
 from tasktrace.analysis.experiments import run_row
 from tasktrace.analysis.runs import FinishedRun, read_runs
+from tasktrace.config import Arm
 from tasktrace.config.experiments import in_grid
 from tasktrace.errors import DataError
 from tasktrace.files import canonical_json, write_json
@@ -40,8 +41,7 @@ def select(arm: str, folders: list[Path], out: Path, identities: list[str] | Non
     candidates = _of_grid(arm, runs) if of_grid else [_candidate(run) for run in runs]
     usable = [candidate for candidate in candidates if candidate["score"] is not None]
     if not usable:
-        block = "experiments" if of_grid else "sweep"
-        raise DataError(f"{arm}: every run of the sweep diverged; add smaller learning rates to {block}.learning_rates")
+        raise DataError(f"{arm}: every run of the sweep diverged; add smaller learning rates to {_rates(arm, of_grid)}")
     best = max(usable, key=lambda candidate: candidate["score"])
     content = {
         "arm": arm,
@@ -53,6 +53,13 @@ def select(arm: str, folders: list[Path], out: Path, identities: list[str] | Non
     }
     write_json(out, content)
     return content
+
+
+def _rates(arm: str, of_grid: bool) -> str:
+    """Where a setting has the learning rates of an arm's runs."""
+    if not of_grid:
+        return "sweep.learning_rates"
+    return f"experiments{'.alone' if Arm.from_path(arm, ()).method is None else ''}.learning_rates"
 
 
 def score(run: FinishedRun) -> pd.Series:

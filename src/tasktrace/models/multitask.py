@@ -1,4 +1,4 @@
-"""A shared encoder with one linear head per task."""
+"""A shared encoder with one head per task, linear unless the model's module builds another."""
 
 import importlib
 from collections.abc import Iterator
@@ -18,22 +18,23 @@ class MultiTaskModel(nn.Module):
     """A shared encoder and one head per task.
 
     Args:
-        encoder: Maps inputs (N, ...) to features (N, D).
-        heads: One head per task, by the task's name; maps features (N, D) to outputs (N, O).
+        encoder: Maps inputs (N, ...) to features: (N, D), or maps (N, D, h, w) for heads that take those.
+        heads: One head per task, by the task's name; maps features to outputs (N, O), or (N, O, H, W) at the inputs'
+            size.
 
     Attributes:
         uses_batch_statistics: Whether a sample's features depend on the rest of its batch in training mode (BatchNorm).
+            Heads may use them besides: every head sees its task's whole batch at once.
     """
 
     def __init__(self, encoder: nn.Module, heads: dict[str, nn.Module]) -> None:
         super().__init__()
         self.encoder = encoder
         self.heads = nn.ModuleDict(heads)
-        layers = encoder.modules()
-        self.uses_batch_statistics = any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in layers)
+        self.uses_batch_statistics = uses_batch_statistics(encoder)
 
     def forward(self, inputs: Tensor, task: str) -> Tensor:
-        """Outputs of one task, shape (N, O)."""
+        """Outputs of one task, shape (N, O) or (N, O, H, W)."""
         outputs: Tensor = self.heads[task](self.encoder(inputs))
         return outputs
 
@@ -47,15 +48,30 @@ def build_model(spec: dict[str, Any], tasks: list[Task], seed: int) -> MultiTask
         spec: The model's part of a run's spec: name and options.
         tasks: The tasks trained together.
         seed: The run's seed.
+
+    Raises:
+        DataError: Weights that the options name are not to be had.
     """
     module = importlib.import_module(f"tasktrace.models.{spec['name']}")
+    options = build_options(module.Options, component_options(spec))
+    build_head = getattr(module, "build_head", _linear_head)
     with _seeded(seed, "init", "encoder"):
-        encoder, width = module.build_encoder(build_options(module.Options, component_options(spec)))
+        encoder, width = module.build_encoder(options)
     heads: dict[str, nn.Module] = {}
     for task in tasks:
         with _seeded(seed, "init", "head", task.name):
-            heads[task.name] = nn.Linear(width, task.outputs)
+            heads[task.name] = build_head(options, width, task)
     return MultiTaskModel(encoder, heads)
+
+
+def uses_batch_statistics(module: nn.Module) -> bool:
+    """Whether what the module gives for a sample depends on the rest of its batch in training mode (BatchNorm)."""
+    return any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in module.modules())
+
+
+def _linear_head(_options: Any, width: int, task: Task) -> nn.Module:
+    """Features (N, width) to outputs (N, O)."""
+    return nn.Linear(width, task.outputs)
 
 
 @contextmanager

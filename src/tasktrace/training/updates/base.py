@@ -17,7 +17,7 @@ class Batch:
 
     Attributes:
         inputs: Normalised inputs: (B, ...) if the tasks share them, else the tasks' own ones in turn, (T * B, ...).
-        targets: Targets of each task, (B,).
+        targets: Targets of each task, (B,) or (B, ...).
         shared: Whether the tasks share their inputs.
     """
 
@@ -58,7 +58,7 @@ class Parts:
         return sum(parameter.numel() for parameter in [own for own in layers if own][-1])
 
     def features(self, batch: Batch) -> list[Tensor]:
-        """Features of every task's samples, (B, D) each; one pass through the encoder where that changes nothing.
+        """Features of every task's samples, (B, ...) each; one pass through the encoder where that changes nothing.
 
         With batch statistics each task's own batch has to pass alone.
         """
@@ -113,10 +113,10 @@ def heads_first(parts: Parts, batch: Batch, features: Sequence[Tensor]) -> tuple
     Args:
         parts: The model.
         batch: The step's samples.
-        features: Features of every task, (B, D) each; their graph is left alone.
+        features: Features of every task, (B, ...) each; their graph is left alone.
 
     Returns:
-        The losses, (T,), detached; and each loss's gradient of its features, (B, D).
+        The losses, (T,), detached; and each loss's gradient of its features, (B, ...).
     """
     cut = [own.detach().requires_grad_() for own in features]
     losses = parts.losses(cut, batch.targets)

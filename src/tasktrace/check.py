@@ -1,9 +1,10 @@
 """The pre-flight: what this machine lacks for the study, and where to put it."""
 
+import math
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -101,25 +102,33 @@ def _jacobian_bytes(study: Study, name: str) -> int:
     """Memory of the Jacobian of a setting's largest group, for methods that need every task's gradient."""
     from tasktrace.training.updates.jacobian import jacobian_bytes
 
-    arm = max(study.arms(name), key=lambda arm: len(arm.tasks))
+    arm = max([*study.arms(name), *study.grid_arms(name)], key=lambda arm: len(arm.tasks))
     encoder = _model(study, arm).encoder
     return jacobian_bytes(len(arm.tasks), sum(parameter.numel() for parameter in encoder.parameters()))
 
 
 def _checkpoint_bytes(study: Study, name: str) -> int:
     """Size of all checkpoints of a setting's runs."""
-    training = study.settings[name]["training"]
-    if not training["checkpoint_every"]:
-        return 0
-    kept: int = training["epochs"] // training["checkpoint_every"] + 1
-    models = [(_model(study, arm), len(study.selected_runs(arm))) for arm in study.arms(name)]
-    numbers = sum(runs * sum(own.numel() for own in model.parameters()) for model, runs in models)
-    return kept * numbers * _BYTES_PER_PARAMETER
+    arms = [*study.arms(name), *study.grid_arms(name)]
+    kept = {arm: sum(_checkpoints(study.run_spec(run)) for run in study.selected_runs(arm)) for arm in arms}
+    sizes = {arm: sum(own.numel() for own in _model(study, arm).parameters()) for arm in arms if kept[arm]}
+    return sum(kept[arm] * size for arm, size in sizes.items()) * _BYTES_PER_PARAMETER
+
+
+def _checkpoints(spec: dict[str, Any]) -> int:
+    """How many checkpoints a run keeps: the initial one, every so many and the last; or that of its best epoch."""
+    every, epochs = int(spec["checkpoint_every"]), int(spec["epochs"])
+    return 1 + math.ceil(epochs / every) if every else int("best_epoch" in spec)
 
 
 def _model(study: Study, arm: Arm) -> "MultiTaskModel":
+    """An arm's model without its numbers: no memory, and no weights to fetch."""
+    import torch
+
     from tasktrace.models import build_model
 
     tasks = declaration("setting", study.settings[arm.setting]["setting"]).tasks
-    spec = study.run_spec(study.selected_runs(arm)[0])
-    return build_model(spec["model"], [tasks[task] for task in arm.tasks], seed=0)
+    spec = study.run_spec(study.sweep_runs(arm)[0])["model"]
+    spec = {name: value for name, value in spec.items() if name != "weights"}
+    with torch.device("meta"):
+        return build_model(spec, [tasks[name] for name in arm.tasks], seed=0)

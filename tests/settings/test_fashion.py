@@ -20,9 +20,15 @@ from tasktrace.settings.preparation import prepare
 from tasktrace.settings.prepared import read_prepared
 
 PUBLISHED = Path(__file__).resolve().parents[3] / "shared" / "data" / "fashion-mnist"
+LETTERS = PUBLISHED.with_name("notmnist")
 SIZES = {"train": 25_000, "validation": 5_000, "test": 5_000}
 SPEC = {"name": "fashion", "version": 1}
+# SHA-256 over the arrays of the three tasks at default sizes.
+ARRAYS = "b4ceca2de051af41563b542ff69dccc29d2cd2e1be0f1349f56726bdf9000ec3"
+TASKS = ("fashion1", "fashion2", "noisy_fashion")
 FOLDER = Path("FashionMNIST/raw")
+LETTERS_FOLDER = Path("notMNIST/raw")
+LETTERS_NAMES = ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")
 NAMES = [name for name, _ in FashionMNIST.resources]
 
 
@@ -91,24 +97,46 @@ def mirror(made_up, monkeypatch):
         thread.join()
 
 
+@pytest.fixture
+def letters(tmp_path):
+    """A function that writes files of NotMNIST's form into a raw folder, and gives that folder."""
+
+    def write(images, labels):
+        folder = tmp_path / "letters" / LETTERS_FOLDER
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, array in zip(LETTERS_NAMES, (images, labels), strict=True):
+            (folder / name).write_bytes(idx(np.asarray(array, dtype=np.uint8)))
+        return folder.parent.parent
+
+    return write
+
+
+def add_letters(raw, train=20, validation=10, test=10, seed=0):
+    """What the task ``notmnist`` adds to a thousand images of Fashion-MNIST."""
+    tensors = {"inputs": np.zeros((1000, 1, 28, 28), dtype=np.uint8)}
+    sizes = {"notmnist_train": train, "notmnist_validation": validation, "notmnist_test": test}
+    fashion._add_notmnist(tensors, raw, fashion.Options(notmnist=True, seed=seed, **sizes))
+    return tensors
+
+
 def files_below(folder):
     return sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file() or path.is_symlink())
 
 
 def test_the_three_tasks_have_the_documented_sizes(tensors):
-    assert [task.name for task in fashion.TASKS] == ["fashion1", "fashion2", "noisy_fashion"]
+    assert [task.name for task in fashion.TASKS] == [*TASKS, "notmnist"]
     sizes = {name: array.shape for name, array in tensors.items() if name != "inputs"}
     assert sizes == {
-        f"{task.name}/{split}/{what}": (size,)
-        for task in fashion.TASKS
+        f"{task}/{split}/{what}": (size,)
+        for task in TASKS
         for split, size in SIZES.items()
         for what in ("index", "target")
     }
 
 
 def test_every_task_and_split_is_balanced(tensors):
-    for task, split in itertools.product(fashion.TASKS, SIZES):
-        np.testing.assert_array_equal(np.bincount(tensors[f"{task.name}/{split}/target"]), [SIZES[split] // 10] * 10)
+    for task, split in itertools.product(TASKS, SIZES):
+        np.testing.assert_array_equal(np.bincount(tensors[f"{task}/{split}/target"]), [SIZES[split] // 10] * 10)
 
 
 def test_the_halves_use_every_image_exactly_once(tensors):
@@ -236,3 +264,117 @@ def test_more_samples_than_there_are_images_is_an_error_and_leaves_no_file(tmp_p
     with pytest.raises(DataError, match=r"class 0 has 6000 samples, but parts of .* need 6002 of it"):
         prepare({**SPEC, "train": 25_010}, made_up, out)
     assert not out.parent.exists()
+
+
+def test_runs_without_notmnist_have_the_data_they_had(tensors):
+    state = hashlib.sha256()
+    for name in sorted(tensors):
+        state.update(name.encode() + tensors[name].tobytes())
+    assert state.hexdigest() == ARRAYS
+
+
+def test_notmnist_comes_on_top_of_the_same_three_tasks(tmp_path, tensors, published):
+    if not LETTERS.is_dir():
+        pytest.skip(f"no NotMNIST in {LETTERS}")
+    for folder in (published, LETTERS):
+        (own,) = folder.iterdir()
+        (tmp_path / own.name).symlink_to(own)
+    found = fashion.prepare(tmp_path, fashion.Options(notmnist=True))
+    np.testing.assert_array_equal(found["inputs"][:70_000], tensors["inputs"])
+    for name in tensors.keys() - {"inputs"}:
+        np.testing.assert_array_equal(found[name], tensors[name])
+    images, labels = (fashion._read_idx(LETTERS / LETTERS_FOLDER / name) for name in LETTERS_NAMES)
+    np.testing.assert_array_equal(found["inputs"][70_000:], images[:, None])
+    seen = {}
+    for split, size in {"train": 6_500, "validation": 1_000, "test": 1_000}.items():
+        index, target = found[f"notmnist/{split}/index"], found[f"notmnist/{split}/target"]
+        assert index.dtype == target.dtype == np.int64
+        np.testing.assert_array_equal(np.bincount(target), [size // 10] * 10)
+        np.testing.assert_array_equal(target, labels[index - 70_000])
+        seen[split] = {found["inputs"][row].tobytes() for row in index}
+        assert len(seen[split]) == size
+    assert all(seen[one].isdisjoint(seen[other]) for one, other in itertools.combinations(seen, 2))
+    assert found.keys() - tensors.keys() == {
+        f"notmnist/{split}/{what}" for split in SIZES for what in ("index", "target")
+    }
+
+
+def test_of_identical_letters_one_is_used_and_none_if_their_labels_differ(letters):
+    rng = np.random.default_rng(0)
+    own = rng.integers(0, 256, (50, 28, 28), dtype=np.uint8)
+    images = np.concatenate([own, own[:10], own[[10, 11]], own[[10]]])
+    labels = np.concatenate([np.arange(50) % 10, np.arange(10), [3, 1], [0]])  # the 11th image is an A and twice no A
+    raw = letters(images, labels)
+    found = add_letters(raw)
+    used = np.concatenate([found[f"notmnist/{split}/index"] for split in SIZES]) - 1000
+    assert len(used) == 40
+    assert set(used) <= set(range(50)) - {10}
+    np.testing.assert_array_equal(fashion._distinct(images, labels), np.delete(np.arange(50), 10))
+    for split in SIZES:
+        index, target = found[f"notmnist/{split}/index"], found[f"notmnist/{split}/target"]
+        np.testing.assert_array_equal(found["inputs"][index, 0], images[index - 1000])
+        np.testing.assert_array_equal(target, labels[index - 1000])
+        np.testing.assert_array_equal(np.bincount(target), [len(target) // 10] * 10)
+    other = add_letters(raw, seed=1)
+    assert not np.array_equal(other["notmnist/train/index"], found["notmnist/train/index"])
+
+
+def test_more_letters_than_there_are_is_an_error_that_says_how_many_there_are(letters):
+    images = np.random.default_rng(0).integers(0, 256, (50, 28, 28), dtype=np.uint8)
+    labels = np.arange(50) % 10
+    images[[7, 17]] = images[27]
+    raw = letters(images, labels)
+    with pytest.raises(DataError) as caught:
+        add_letters(raw, train=20)
+    assert str(caught.value) == (
+        "NotMNIST: 40 samples are asked for (notmnist_train 20, notmnist_validation 10, notmnist_test 10), and at most "
+        "30 can be had: 48 of the 50 images are distinct with one label, 3 of them H, the rarest letter; "
+        "lower the sizes in the setting's data"
+    )
+    assert len(add_letters(raw, train=10)["notmnist/train/index"]) == 10
+
+
+def test_a_letter_without_any_image_is_the_rarest(letters):
+    images = np.random.default_rng(0).integers(0, 256, (18, 28, 28), dtype=np.uint8)
+    with pytest.raises(DataError, match=r"at most 0 can be had: .* 0 of them J, the rarest letter"):
+        add_letters(letters(images, np.arange(18) % 9), 10, 10, 10)
+
+
+def test_missing_letters_are_named_with_their_place_and_nothing_is_prepared(tmp_path, made_up):
+    out = tmp_path / "prepared" / "fashion.safetensors"
+    with pytest.raises(DataError) as caught:
+        prepare({**SPEC, "notmnist": True}, made_up, out)
+    first, *lines = str(caught.value).splitlines()
+    assert fashion._NOTMNIST_PAGE in first
+    assert lines == [
+        line for name in LETTERS_NAMES for line in (f"  {name}", f"    -> {made_up / LETTERS_FOLDER / name}")
+    ]
+    assert not out.parent.exists()
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.2, 0.9])
+@pytest.mark.parametrize("damaged", LETTERS_NAMES)
+def test_truncated_letters_are_refused(letters, damaged, kept):
+    images = np.random.default_rng(0).integers(0, 256, (50, 28, 28), dtype=np.uint8)
+    raw = letters(images, np.arange(50) % 10)
+    path = raw / LETTERS_FOLDER / damaged
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept * len(content))])
+    with pytest.raises(DataError, match=f"{path}.*truncated or altered"):
+        add_letters(raw)
+
+
+@pytest.mark.parametrize(
+    ("shape", "count", "largest"),
+    [((50, 28, 28), 49, 9), ((50, 28, 27), 50, 9), ((50, 28, 28), 50, 10), ((50, 28), 50, 9)],
+)
+def test_files_that_hold_something_else_than_letters_are_refused(letters, shape, count, largest):
+    labels = np.arange(count) % 10
+    labels[3] = largest
+    raw = letters(np.zeros(shape), labels)
+    with pytest.raises(DataError) as caught:
+        add_letters(raw)
+    assert str(caught.value) == (
+        f"{raw / LETTERS_FOLDER}: expected images of 28x28 pixels and as many labels from 0 to 9, "
+        f"found arrays {shape} and {(count,)}, largest label {largest}"
+    )

@@ -192,3 +192,14 @@ def test_nothing_half_written_stays_when_writing_fails(tmp_path, path, monkeypat
     assert sorted(path.parent.iterdir()) == [path.with_suffix(".json"), path]
     assert path.read_bytes() == before
     assert list(absent.parent.iterdir()) == []
+
+
+def test_the_normalisation_of_many_pixels_is_that_of_few(monkeypatch):
+    rng = np.random.default_rng(0)
+    inputs = rng.integers(0, 256, (2500, 3, 5, 4), dtype=np.uint8)
+    inputs[:, 1] //= 3
+    tensors = {"inputs": inputs, "a/train/index": np.arange(0, 2500, 2), "b/train/index": np.arange(100)}
+    few = prepared._normalisation(tensors)
+    monkeypatch.setattr(prepared, "_FEW_PIXELS", 0)
+    many = prepared._normalisation(tensors)
+    np.testing.assert_allclose(many, few, rtol=1e-14)

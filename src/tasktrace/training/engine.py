@@ -9,8 +9,10 @@ from tasktrace.methods import run_method
 from tasktrace.seeding import derive_seed
 from tasktrace.settings.prepared import Prepared
 from tasktrace.training.assembly import assemble
+from tasktrace.training.augmentation import ScaleCropFlip, build_augmentation
 from tasktrace.training.data import EpochBatches, steps_per_epoch
 from tasktrace.training.optimizers import build_optimizer
+from tasktrace.training.precision import train_in_bf16
 from tasktrace.training.similarity import SimilarityWatch, Watch
 from tasktrace.training.updates import Batch, Parts, Update, build_update
 
@@ -31,6 +33,7 @@ class Engine:
         steps: Steps per epoch.
         losses: Batch loss of every step of the current epoch and task, shape (steps, T); kept on the device and read
             once an epoch, so that no step waits for it.
+        augmentation: What changes the training batches at random; None if the spec does not ask for it.
         watch: What compares gradients of single samples while training; None if the spec does not ask for it.
     """
 
@@ -40,8 +43,11 @@ class Engine:
         self.tasks, self.data, self.model = assembly.tasks, assembly.data, assembly.parts.model
         self.device = device
         self.steps = steps_per_epoch(prepared, point["batch_size"])
+        if spec.get("precision") == "bf16":
+            train_in_bf16(self.model, device)
         self.method = run_method(spec["method"], len(self.tasks), seed).to(device)
         self.update = self._build_update(spec, assembly.parts)
+        self.augmentation = self._build_augmentation(spec)
         self.watch = self._build_watch(spec)
         self._rate: float = point["learning_rate"]
         self._schedule: dict[str, Any] | None = spec.get("schedule")
@@ -72,6 +78,8 @@ class Engine:
         """
         rows, targets = self._batches.step(step)
         batch = Batch(self.data.normalised(rows), targets, self.data.shared)
+        if self.augmentation is not None:
+            batch = self.augmentation.augment(batch, self._epoch, step)
         if self.watch is not None:
             self.watch.look(batch, self._epoch, step)
         self.losses[step] = self.update.step(batch)
@@ -79,6 +87,10 @@ class Engine:
             with torch.no_grad():
                 parts = self.update.parts
                 self.method.after_step(parts.losses(parts.features(batch), batch.targets))
+
+    def _build_augmentation(self, spec: dict[str, Any]) -> ScaleCropFlip | None:
+        name: str | None = spec.get("augmentation")
+        return None if name is None else build_augmentation(name, self.tasks, self.data, spec["seed"])
 
     def _build_watch(self, spec: dict[str, Any]) -> SimilarityWatch | None:
         asked: dict[str, int] | None = spec.get("similarity")

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tasktrace.gradients import conflicting_shares, cosines, magnitude_similarities
 from tasktrace.methods import gramian
+from tasktrace.models.multitask import uses_batch_statistics
 from tasktrace.seeding import derive_seed
 from tasktrace.training.trajectory import Row
 from tasktrace.training.updates import Batch, Parts
@@ -104,14 +105,16 @@ def sample_gradients(parts: Parts, batch: Batch, samples: list[int], tasks: list
         Shape (T, n, P).
     """
     shared = parts.shared
-    if parts.model.uses_batch_statistics:
-        features: Tensor = parts.model.encoder(batch.inputs)[samples]
-    else:
-        features = parts.model.encoder(batch.inputs[samples])
+    heads = [parts.heads[task] for task in tasks]
+    # Where there is BatchNorm the whole batch goes forward.
+    is_whole = parts.model.uses_batch_statistics or any(uses_batch_statistics(head) for head in heads)
+    features: Tensor = parts.model.encoder(batch.inputs if is_whole else batch.inputs[samples])
+    places = samples if is_whole else list(range(len(samples)))
     rows = []
-    for task in tasks:
-        for place, sample in enumerate(samples):
-            outputs = parts.heads[task](features[place : place + 1])
+    for task, head in zip(tasks, heads, strict=True):
+        whole = head(features) if uses_batch_statistics(head) else None
+        for place, sample in zip(places, samples, strict=True):
+            outputs = head(features[place : place + 1]) if whole is None else whole[place : place + 1]
             loss = parts.objectives[task](outputs, batch.targets[task][sample : sample + 1])
             gradient = torch.autograd.grad(loss, shared, retain_graph=True)
             rows.append(torch.cat([own.flatten() for own in gradient]))

@@ -54,32 +54,47 @@ def _print_machine(console: Console, root: Path) -> None:
 
 def _check_setting(console: Console, study: Study, name: str) -> list[str]:
     """Print one setting's line; what stops it from running."""
-    raw, prepared = study.root / "data/raw" / name, study.root / "data/prepared" / f"{name}.safetensors"
-    sources = setting_module(study.settings[name]["setting"]).sources(raw)
-    absent = missing(sources)
+    prepared = study.root / "data/prepared" / f"{name}.safetensors"
     try:
         if prepared.exists():
             read_prepared(prepared, study.data_spec(name))
-            state = f"prepared in {prepared}"
-        elif absent:
-            state = (
-                f"{len(absent)} of {len(sources)} raw files missing; `snakemake --cores 1 {prepared}` downloads them, "
-                f"or put them here yourself:\n{how_to_fetch(absent)}"
-            )
+            state, faults = f"prepared in {prepared}", []
         else:
-            verify(sources)
-            state = "raw files complete" if sources else "comes with the installation"
+            state, faults = _raw_state(study, name, prepared)
     except DamagedFileError as error:
-        console.print(f"[bold]{name}[/bold]: damaged")
-        return [str(error)]
+        state, faults = "damaged", [str(error)]
     except DataError as error:
         # Prepared from another spec is no fault: the workflow prepares it anew. An altered raw file is.
-        if not prepared.exists():
-            console.print(f"[bold]{name}[/bold]: altered raw file")
-            return [str(error)]
-        state = "prepared with other options; will be prepared anew"
+        if prepared.exists():
+            state, faults = "prepared with other options; will be prepared anew", []
+        else:
+            state, faults = "altered raw file", [str(error)]
     console.print(f"[bold]{name}[/bold]: {escape(state)}")
-    return []
+    return faults
+
+
+def _raw_state(study: Study, name: str, prepared: Path) -> tuple[str, list[str]]:
+    """What there is of a setting's raw data, and what its user has to do.
+
+    Raises:
+        DataError: A raw file is altered.
+    """
+    module = setting_module(study.settings[name]["setting"])
+    raw = study.root / "data/raw" / study.settings[name]["setting"]
+    sources, placed = module.sources(raw), getattr(module, "PLACED_BY_USER", "")
+    absent = missing(sources)
+    if absent:
+        counted = f"{len(absent)} of {len(sources)} raw files missing"
+        if placed:
+            return counted, [f"{name}: {counted}; put them here yourself ({placed}):\n{how_to_fetch(absent)}"]
+        how = f"`snakemake --cores 1 {prepared}` downloads them, or put them here yourself"
+        return f"{counted}; {how}:\n{how_to_fetch(absent)}", []
+    if placed and not raw.exists():
+        return "no raw data", [f"{name}: no raw data in {raw}; put it there yourself: {placed}"]
+    verify(sources)
+    if sources:
+        return "raw files complete", []
+    return f"raw data in {raw}; checked when it is prepared" if raw.exists() else "comes with the installation", []
 
 
 def _check_disk(console: Console, study: Study) -> list[str]:

@@ -14,8 +14,8 @@ rule prepare:
         "../envs/tasktrace.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=8000,  # NYUv2, the largest, takes 6.5 GB
+        runtime=120,
     params:
         spec=lambda wildcards: json.dumps(STUDY.data_spec(wildcards.setting)),
     shell:

@@ -19,7 +19,8 @@ def published_deltas() -> pd.DataFrame:
     """Table 1 of study A (Mueller, Dredze and Andrews 2024).
 
     Returns:
-        Columns setting and task (the paper's names in snake case); delta_G, delta_sharpness, delta_fisher and
+        Columns setting and task (the paper's names in snake case; CIFAR-100's superclasses, which it shortens, by their
+        official ones); delta_G, delta_sharpness, delta_fisher and
         delta_coherence, NaN where the cell is missing; unit of delta_G (points: percent; fraction: of one; unknown)
         and note: what is uncertain.
     """

@@ -2,7 +2,8 @@
 
 A setting's module declares ``VERSION``, ``TASKS`` and ``Options`` (see :mod:`tasktrace.config.declarations`) and
 defines ``prepare(raw: Path, options: Options) -> Tensors``, which reads the raw files below ``raw`` and returns the
-arrays of :mod:`tasktrace.settings.prepared`, and ``sources(raw: Path) -> list[Source]``, the files it reads.
+arrays of :mod:`tasktrace.settings.prepared`, and ``sources(raw: Path) -> list[Source]``, the files it reads. Where
+nothing can download them, ``PLACED_BY_USER`` says what users have to put below ``raw``.
 """
 
 import importlib

@@ -103,6 +103,9 @@ Names = list[str]
 Codes = npt.NDArray[np.int8]
 
 
+PLACED_BY_USER = "CelebA's terms have to be agreed to"
+
+
 def sources(raw: Path) -> list[Source]:
     """The two lists and the archive of pictures with torchvision's checksums; not the archive if it is unpacked.
 

@@ -72,6 +72,9 @@ class Options:
         check_range(self, "train", "validation", "test", low=1)
 
 
+PLACED_BY_USER = "the preprocessed release (train/ and val/ with image, label_7 and depth) or Cityscapes' own folders"
+
+
 def sources(_raw: Path) -> list[Source]:
     """None: the licence lets nobody pass the data on, so users put it there themselves."""
     return []

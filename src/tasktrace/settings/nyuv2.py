@@ -60,6 +60,9 @@ class Options:
         check_range(self, "train", "validation", "test", low=1)
 
 
+PLACED_BY_USER = "the preprocessed release: train/ and val/ with image, label, depth and normal"
+
+
 def sources(_raw: Path) -> list[Source]:
     """None: no checksums of the release are published, so users put it there themselves."""
     return []

@@ -55,10 +55,11 @@ def _print_machine(console: Console, root: Path) -> None:
 def _check_setting(console: Console, study: Study, name: str) -> list[str]:
     """Print one setting's line; what stops it from running."""
     prepared = study.root / "data/prepared" / f"{name}.safetensors"
+    faults: list[str] = []
     try:
         if prepared.exists():
             read_prepared(prepared, study.data_spec(name))
-            state, faults = f"prepared in {prepared}", []
+            state = f"prepared in {prepared}"
         else:
             state, faults = _raw_state(study, name, prepared)
     except DamagedFileError as error:
@@ -66,7 +67,7 @@ def _check_setting(console: Console, study: Study, name: str) -> list[str]:
     except DataError as error:
         # Prepared from another spec is no fault: the workflow prepares it anew. An altered raw file is.
         if prepared.exists():
-            state, faults = "prepared with other options; will be prepared anew", []
+            state = "prepared with other options; will be prepared anew"
         else:
             state, faults = "altered raw file", [str(error)]
     console.print(f"[bold]{name}[/bold]: {escape(state)}")

@@ -203,7 +203,7 @@ def _parser() -> argparse.ArgumentParser:
     prepare = verbs.add_parser("prepare", help="make a setting's prepared data from its raw files")
     prepare.add_argument("setting")
     prepare.add_argument("--spec", type=json.loads, help="the data's spec as JSON (default: from config/)")
-    prepare.add_argument("--raw", type=Path, help="folder of the raw files (default: data/raw/ and the setting's module)")
+    prepare.add_argument("--raw", type=Path, help="folder of the raw files (default: data/raw/MODULE)")
     prepare.add_argument("--out", type=Path, help="default: data/prepared/SETTING.safetensors")
     prepare.set_defaults(verb=_prepare)
 

@@ -3,22 +3,55 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Loss = Literal["cross_entropy", "l1"]
-Metric = Literal["accuracy", "absolute_error", "relative_error"]
+Loss = Literal["cross_entropy", "binary_cross_entropy", "mse", "l1", "cosine"]
+Metric = Literal[
+    "accuracy",
+    "balanced_accuracy",
+    "f1",
+    "matthews",
+    "pearson",
+    "spearman",
+    "absolute_error",
+    "relative_error",
+    "mean_iou",
+    "pixel_accuracy",
+    "mean_angle",
+    "median_angle",
+    "within_11",
+    "within_22",
+    "within_30",
+]
 
-HIGHER_IS_BETTER: dict[str, bool] = {"accuracy": True, "absolute_error": False, "relative_error": False}
+HIGHER_IS_BETTER: dict[str, bool] = {
+    "accuracy": True,
+    "balanced_accuracy": True,
+    "f1": True,
+    "matthews": True,
+    "pearson": True,
+    "spearman": True,
+    "absolute_error": False,
+    "relative_error": False,
+    "mean_iou": True,
+    "pixel_accuracy": True,
+    "mean_angle": False,
+    "median_angle": False,
+    "within_11": True,
+    "within_22": True,
+    "within_30": True,
+}
 """Every metric's direction."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One task of a setting.
+    """One task of a setting; :mod:`tasktrace.training.objectives` says what the losses and metrics are.
 
     Attributes:
         name: The task's name in configuration, tables and paths (lower case, no dots or slashes).
-        outputs: Width of the task's linear head.
-        loss: The training loss, averaged over samples (natural logarithm, so cross-entropy is in nats).
-        metric: The generalisation metric G on unseen data, as a fraction of 1 for accuracy.
+        outputs: Outputs of the task's head, per sample or pixel: the classes for ``cross_entropy``, 3 for ``cosine``
+            (surface normals), else 1.
+        loss: The training loss, averaged over samples or known pixels (natural logarithm, so cross-entropy is in nats).
+        metric: The generalisation metric G on unseen data; shares are fractions of 1, angles degrees.
         more_metrics: Further metrics, which study B compares as well.
     """
 

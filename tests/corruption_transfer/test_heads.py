@@ -10,6 +10,7 @@ from torch import nn
 from tasktrace.corruption_transfer import heads as heads_module
 from tasktrace.corruption_transfer.heads import Features, Fitting, fit_head
 from tasktrace.seeding import derive_seed
+from tasktrace.training import tallies
 from tasktrace.training.data import DeviceData, Order
 from tasktrace.training.objectives import LOSSES
 
@@ -111,7 +112,7 @@ def test_remembered_features_run_the_encoder_once_and_others_give_the_same(
 def test_many_pictures_go_through_the_encoder_in_parts(data, encoder, pictures, monkeypatch):
     whole = Features(encoder, data, pictures)[torch.arange(300)]
     monkeypatch.setattr(heads_module, "_REMEMBERED_BYTES", 0)
-    monkeypatch.setattr(heads_module, "_CHUNK", 7)
+    monkeypatch.setattr(tallies, "_CHUNK", 7)
     seen = []
     encoder.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
     parts = Features(encoder, data, pictures)[torch.arange(300)]

@@ -11,13 +11,12 @@ import torch
 from torch import nn
 
 from tasktrace.config.declarations import declaration
-from tasktrace.measures import trained as trained_module
 from tasktrace.measures.base import GradientMeasure, Pass, Sample, Subject, TaskModel
 from tasktrace.measures.trained import TrainedRun
 from tasktrace.measures.walk import walk
 from tasktrace.models import MultiTaskModel
 from tasktrace.tasks import Task
-from tasktrace.training import engine as engine_module
+from tasktrace.training import assembly
 from tasktrace.training.checkpoints import EpochFiles
 from tasktrace.training.device import configure
 from tasktrace.training.engine import Engine
@@ -48,8 +47,7 @@ def _declared(shared: bool) -> Iterator[None]:
         return dataclasses.replace(declaration(kind, name), shared_inputs=shared)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine_module, "declaration", declare)
-        patch.setattr(trained_module, "declaration", declare)
+        patch.setattr(assembly, "declaration", declare)
         yield
 
 

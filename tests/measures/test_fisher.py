@@ -1,17 +1,20 @@
 """Fisher traces against gradients of single samples and dense matrices, closed forms, and each other."""
 
 import copy
+import dataclasses
 import math
 
 import pytest
 import torch
+from scipy import stats
 from torch import nn
 from torch.nn import functional
 
 from tasktrace.errors import ConfigError
 from tasktrace.measures import fisher
-from tasktrace.measures.fisher import Measure, Options, draw_labels
-from tasktrace.training.objectives import LOSSES
+from tasktrace.measures.fisher import Measure, Options, draw_labels, draw_values
+from tasktrace.tasks import Task
+from tasktrace.training.objectives import LOSSES, VOID
 
 
 def measured(subject, **options):
@@ -232,3 +235,140 @@ def test_options_out_of_range_are_refused(options):
 
 def test_samples_that_the_measure_asks_for():
     assert Measure(Options()).samples == 1024
+
+
+# Other distributions than a softmax's, and positions without a label
+
+
+def one_output(make_subject, loss, net="mlp", seed=0, samples=12):
+    """A subject of a net with one output, and targets of the loss."""
+    subject = make_subject(net, seed=seed, samples=samples)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(5)
+        head = nn.Linear(subject.model.head.in_features, 1).double()
+        numbers = torch.randn(samples, dtype=torch.float64)
+    subject.model.head = head
+    targets = (numbers > 0).long() if loss == "binary_cross_entropy" else numbers
+    sample = dataclasses.replace(subject.sample, targets=targets)
+    return dataclasses.replace(subject, task=Task(name="own", outputs=1, loss=loss), sample=sample)
+
+
+def squared_jacobians(subject):
+    """Squared norm of the gradient of every sample's only output, (n,)."""
+    chosen = list(subject.model.parameters())
+    found = [torch.autograd.grad(subject.model(own[None]).sum(), chosen) for own in subject.sample.inputs]
+    return torch.stack([sum(own.square().sum() for own in gradients) for gradients in found])
+
+
+def test_a_bernoulli_s_trace(make_subject):
+    """With the log-odds f, E_y (sigmoid(f) - y)^2 |grad f|^2 = p (1 - p) |grad f|^2."""
+    subject = one_output(make_subject, "binary_cross_entropy")
+    odds = subject.model(subject.sample.inputs).detach()[:, 0].sigmoid()
+    expected = float((odds * (1 - odds) * squared_jacobians(subject)).mean())
+    trace, minibatch = measured(subject, labels="all")
+    assert trace.value == pytest.approx(expected, rel=1e-10)
+    assert minibatch.value == pytest.approx(expected / 4, rel=1e-10)
+    sampled = measured(subject, draws=4000)[0].value
+    assert 0 < abs(sampled - expected) < 0.05 * expected
+
+
+def test_the_labels_of_a_regression_are_the_data_s_unless_asked_otherwise(make_subject):
+    subject = one_output(make_subject, "mse")
+    outputs = subject.model(subject.sample.inputs).detach()[:, 0]
+    expected = 4 * (outputs - subject.sample.targets).square() * squared_jacobians(subject)
+    assert measured(subject)[0].value == pytest.approx(float(expected.mean()), rel=1e-10)
+
+
+@pytest.mark.parametrize(("loss", "factor"), [("mse", 2.0), ("l1", 1.0)])
+def test_the_modelled_trace_of_a_regression(make_subject, loss, factor):
+    """E (2 (f - y))^2 = 4 / 2 for variance 1/2; and the square of a sign is 1."""
+    subject = one_output(make_subject, loss)
+    expected = factor * float(squared_jacobians(subject).mean())
+    trace, minibatch = measured(subject, labels="modelled", draws=4000)
+    assert trace.value == pytest.approx(expected, rel=1e-10 if loss == "l1" else 0.05)
+    assert minibatch.value == trace.value / 4
+
+
+@pytest.mark.parametrize("loss", ["mse", "l1"])
+def test_modelled_mini_batches_have_the_trace_over_their_size(make_subject, loss):
+    subjects = [one_output(make_subject, loss, seed=seed) for seed in range(40)]
+    found = [measured(own, labels="modelled", minibatch="drawn", draws=20)[1].value for own in subjects]
+    expected = {"mse": 2.0, "l1": 1.0}[loss] * float(squared_jacobians(subjects[0]).mean()) / 4
+    error = float(torch.tensor(found).std()) / 40**0.5
+    assert abs(sum(found) / 40 - expected) < 3 * error
+    assert error < 0.05 * expected
+
+
+@pytest.mark.parametrize(("loss", "distribution"), [("mse", stats.norm(0, 0.5**0.5)), ("l1", stats.laplace(0, 1))])
+def test_drawn_values_follow_their_distribution(loss, distribution):
+    outputs = torch.tensor([[[0.0, -3.0]], [[7.0, 2.0]]], dtype=torch.float64)
+    values = draw_values(outputs, fisher._NOISES[loss], 5000, torch.Generator().manual_seed(0))
+    assert values.shape == (5000, 2, 1, 2)
+    centred = (values - outputs).flatten(1).numpy()
+    assert all(stats.kstest(own, distribution.cdf).pvalue > 0.01 for own in centred.T)
+    # Another model's outputs get the same noise.
+    others = draw_values(outputs + 1, fisher._NOISES[loss], 5000, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(others, values + 1, rtol=1e-12, atol=1e-12)
+
+
+def test_labels_of_softmax_classes_are_modelled_as_sampled(make_subject):
+    subject = make_subject()
+    assert measured(subject, labels="modelled") == measured(subject, labels="sampled")
+
+
+def test_a_loss_without_a_distribution_cannot_be_modelled(make_subject):
+    subject = one_output(make_subject, "cosine")
+    with pytest.raises(
+        ConfigError, match=r"labels 'modelled' needs a loss that is -log p\(y\|x\), and own has 'cosine'"
+    ):
+        measured(subject, labels="modelled")
+
+
+def with_voids(make_subject, seed=0):
+    """Two positions per sample, of which a third of all samples have one without a label, and one sample has none."""
+    subject = make_subject("images", seed=seed)
+    targets = subject.sample.targets.clone()
+    targets[::3, 1] = VOID
+    targets[5] = VOID
+    return dataclasses.replace(subject, sample=dataclasses.replace(subject.sample, targets=targets.to(torch.int8)))
+
+
+@pytest.mark.parametrize("chunk", [128, 5])
+def test_a_sample_s_loss_is_the_mean_over_its_own_known_positions(make_subject, monkeypatch, chunk):
+    monkeypatch.setattr(fisher, "_CHUNK", chunk)
+    subject = with_voids(make_subject)
+    pairs = zip(subject.sample.inputs, subject.sample.targets, strict=True)
+    single = torch.stack([gradient(subject, x[None], y[None]).square().sum() for x, y in pairs])
+    assert single[5] == 0
+    trace, minibatch = measured(subject, labels="true")
+    assert trace.value == pytest.approx(float(single.mean()), rel=1e-10)
+    batches = [gradient(subject, x, y).square().sum() for x, y in subject.sample.batches(4)]
+    assert minibatch.value == pytest.approx(float(sum(batches)) / 3, rel=1e-10)
+
+
+def test_no_label_is_drawn_where_the_data_have_none(make_subject):
+    subject = with_voids(make_subject)
+    probabilities = subject.model(subject.sample.inputs).detach().softmax(dim=1)
+    expected = 0.0
+    for own, weights, target in zip(subject.sample.inputs, probabilities, subject.sample.targets, strict=True):
+        for first in range(4):
+            for second in range(4):
+                labels = torch.where(target == VOID, VOID, torch.tensor([first, second]))
+                score = gradient(subject, own[None], labels[None])
+                expected += float(weights[first, 0] * weights[second, 1] * score.square().sum()) / 12
+    several = torch.tensor([measured(with_voids(make_subject, seed), draws=40)[0].value for seed in range(20)])
+    error = float(several.std()) / 20**0.5
+    assert abs(float(several.mean()) - expected) < 3 * error
+    assert error < 0.05 * expected
+
+
+def test_large_inputs_go_through_the_model_a_few_at_a_time(make_subject, monkeypatch):
+    subject = make_subject("conv_net")
+    expected, sizes = measured(subject)[0].value, []
+    monkeypatch.setattr(fisher, "_PIXELS", 5 * 36)
+    made = fisher.SampleGradients
+    monkeypatch.setattr(
+        fisher, "SampleGradients", lambda model, own, only: sizes.append(len(own)) or made(model, own, only)
+    )
+    assert measured(subject)[0].value == pytest.approx(expected, rel=1e-12)
+    assert sizes == [5, 5, 2]

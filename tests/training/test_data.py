@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasktrace.errors import ConfigError
-from tasktrace.settings.prepared import SPLITS
+from tasktrace.settings.prepared import SPLITS, Prepared
 from tasktrace.training.data import DeviceData, EpochBatches, Order, steps_per_epoch
 
 CPU = torch.device("cpu")
@@ -91,6 +91,49 @@ def test_normalising_leaves_the_stored_pixels_alone(prepared):
     assert data.inputs.dtype == torch.uint8
 
 
+@pytest.fixture
+def tokens():
+    """Six sequences of four tokens, the last ones padding, with a class each."""
+    inputs = np.array([[0, 100 + row, 2, 1] for row in range(6)], dtype=np.int32)
+    split = {"index": np.arange(6), "target": np.arange(6) % 2}
+    tensors = {f"own/{name}/{part}": array for name in SPLITS for part, array in split.items()}
+    return Prepared({"inputs": inputs, **tensors}, [], [], "")
+
+
+@pytest.fixture
+def maps():
+    """Eight inputs, each with a class map and a depth map of its own number, in different orders."""
+    rng = np.random.default_rng(0)
+    tensors = {"inputs": rng.integers(0, 256, (8, 3, 2, 2), dtype=np.uint8)}
+    for task, dtype in (("classes", np.int8), ("depth", np.float32)):
+        rows = rng.permutation(8)
+        for split in SPLITS:
+            tensors[f"{task}/{split}/index"] = rows
+            tensors[f"{task}/{split}/target"] = np.broadcast_to(rows[:, None, None], (8, 2, 2)).astype(dtype)
+    return Prepared(tensors, [100.0] * 3, [50.0] * 3, "")
+
+
+def test_tokens_reach_the_model_as_they_are(tokens):
+    data = DeviceData(tokens, ["own"], CPU)
+    found = data.normalised(torch.tensor([4, 0]))
+    assert found.dtype == torch.int64
+    assert found.tolist() == [[0, 104, 2, 1], [0, 100, 2, 1]]
+    assert data.inputs.dtype == torch.int32
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_maps_of_targets_stay_with_their_inputs_and_in_their_type(maps, batch_size):
+    data = DeviceData(maps, ["classes", "depth"], CPU)
+    orders = data.orders(batch_size, seed=0)
+    batches = EpochBatches(data, orders, epoch=1, steps=5)
+    for step in range(5):
+        rows, targets = batches.step(step)
+        assert [own.dtype for own in targets] == [torch.int8, torch.float32]
+        for place, own in enumerate(targets):
+            assert own.shape == (batch_size, 2, 2)
+            assert own[:, 1, 0].tolist() == rows[batch_size * place : batch_size * (place + 1)].tolist()
+
+
 def test_an_epoch_holds_each_tasks_own_samples_with_their_targets(prepared):
     tasks = ["digits1", "noisy_digits"]
     data = DeviceData(prepared, tasks, CPU)
@@ -104,7 +147,8 @@ def test_an_epoch_holds_each_tasks_own_samples_with_their_targets(prepared):
         rows = batches.rows[:, 32 * position : 32 * (position + 1)]
         assert len(set(rows.flatten().tolist())) == 288
         expected = torch.tensor([[label[row] for row in step] for step in rows.tolist()])
-        assert torch.equal(batches.targets[position], expected)
+        found = torch.stack([batches.step(step)[1][position] for step in range(9)])
+        assert torch.equal(found, expected)
 
 
 def test_epochs_follow_each_other_in_the_order_whatever_a_tasks_size(prepared):

@@ -13,10 +13,11 @@ def test_everything_can_be_planned_before_any_data_is_there(fresh):
     drawn = dict.fromkeys(["figure_a2", "figure_a3", "figure_a4", "table_a1", "report_tables", "demo"], 1)
     grid = ["experiments", "figure_b2", "figure_b_a3", "table_b2"]
     refitted = ["corrupt", "corruption", "figure_b_a8", "table_b_a8"]
-    # Their grid has two tasks alone and four pairs of method and optimizer with two rates, one seed; three are refitted.
+    # Their grid has two tasks alone and four pairs of method and optimizer with two rates, one seed; three arms are
+    # refitted.
     assert fresh.planned("demo") == {
         **DIGITS,
-        **{"train": 18 + 2 + 4 * 2, "select": 9 + 3, "train_selected": 27 + 3, "measure": 27, "factors": 1, "refit": 3},
+        "train": 18 + 2 + 4 * 2, "select": 9 + 3, "train_selected": 27 + 3, "measure": 27, "factors": 1, "refit": 3,
         **dict.fromkeys([*grid, *refitted], 1),
         **drawn,
     }

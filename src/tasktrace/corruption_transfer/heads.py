@@ -10,9 +10,7 @@ from torch import Tensor, nn
 from tasktrace.training.data import DeviceData, Order
 from tasktrace.training.objectives import Objective
 from tasktrace.training.optimizers import build_optimizer
-
-_CHUNK = 250
-"""Inputs per forward pass, as in the evaluation."""
+from tasktrace.training.tallies import chunk_size
 
 _REMEMBERED_BYTES = 2**31
 """Features up to this size are kept, so that the encoder runs once and not once an epoch."""
@@ -31,13 +29,14 @@ class Features:
         self._encoder, self._data, self._pictures = encoder, data, pictures
         first = self._computed(pictures[:1])
         is_small = first.numel() * first.element_size() * len(pictures) <= _REMEMBERED_BYTES
-        self._remembered = torch.cat([self._computed(own) for own in pictures.split(_CHUNK)]) if is_small else None
+        chunks = pictures.split(chunk_size(pictures)) if is_small else ()
+        self._remembered = torch.cat([self._computed(own) for own in chunks]) if is_small else None
 
     def __getitem__(self, positions: Tensor) -> Tensor:
         """The features of the pictures at positions (m,), shape (m, ...)."""
         if self._remembered is not None:
             return self._remembered[positions]
-        return torch.cat([self._computed(self._pictures[own]) for own in positions.split(_CHUNK)])
+        return torch.cat([self._computed(self._pictures[own]) for own in positions.split(chunk_size(self._pictures))])
 
     def _computed(self, pictures: Tensor) -> Tensor:
         with torch.no_grad():

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tasktrace.config.study import identity
 from tasktrace.corruption_transfer.data import Corrupted, Plan, plan
 from tasktrace.corruption_transfer.heads import Features, Fitting, fit_head
-from tasktrace.errors import DataError
+from tasktrace.errors import ConfigError, DataError
 from tasktrace.files import discard_temporaries, file_digest, write_json
 from tasktrace.locking import exclusive
 from tasktrace.measures.trained import TrainedRun
@@ -23,11 +23,10 @@ from tasktrace.provenance import machine
 from tasktrace.rows import write_rows
 from tasktrace.seeding import derive_seed
 from tasktrace.settings.prepared import read_prepared
-from tasktrace.tasks import Task
 from tasktrace.training.checkpoints import kept_epochs, verify
 from tasktrace.training.data import Order
 from tasktrace.training.device import configure, describe
-from tasktrace.training.objectives import METRICS
+from tasktrace.training.tallies import chunk_size, tally
 
 CLEAN = "clean"
 """Stands for the corruption of pictures as they are, at severity 0, seen by the heads as they were trained."""
@@ -99,7 +98,9 @@ def refit(job: RefitJob) -> dict[str, Any]:
 
     Raises:
         BusyError: Another process does this.
-        DataError: The run has not finished or did not keep its best epoch, or data is absent or of another spec.
+        ConfigError: The batches are larger than a task's training data.
+        DataError: The run has not finished or did not keep its best epoch, data is absent or of another spec, or a
+            refitted head diverged.
         DamagedFileError: Data or the checkpoint is not what was written.
     """
     record = _record(job.folder)
@@ -153,6 +154,7 @@ def _scores(job: RefitJob, record: dict[str, Any], device: torch.device, report:
     trained = {task.name: run.parts.model.heads[task.name] for task in run.tasks}
     scores = testing.scores(clean, trained, CLEAN, 0)
     heads = _refitted(run, chosen, torch.from_numpy(corrupted.train()).to(device), job.spec, report)
+    _check_finite(job.folder, heads)
     for name, severity, pictures in corrupted.test():
         scores += testing.scores(torch.from_numpy(pictures), heads, name, severity)
     return scores
@@ -169,12 +171,26 @@ def _refitted(
         seed = run.seed
         torch.manual_seed(derive_seed(seed, "refit", "layers", task.name))  # a head may drop features out
         rows = run.data.rows[task.name, "train"]
+        if len(rows) < how.batch_size:
+            raise ConfigError(
+                f"batch size {how.batch_size} is larger than the {len(rows)} training samples of task {task.name!r}; "
+                "take a smaller one in the setting's experiments.corruption.refit.batch_size"
+            )
         positions = torch.from_numpy(np.searchsorted(chosen.train, rows.cpu().numpy())).to(rows.device)
         order = Order(f"refit {task.name}", len(rows), how.batch_size, seed)
         targets = run.data.targets[task.name, "train"]
         heads[task.name] = fit_head(head, objective, features, positions, targets, how, order)
         report.note(f"{task.name}: head fitted")
     return heads
+
+
+def _check_finite(folder: Path, heads: dict[str, nn.Module]) -> None:
+    for task, head in heads.items():
+        if not all(bool(parameter.isfinite().all()) for parameter in head.parameters()):
+            raise DataError(
+                f"{folder}: the refitted head of {task!r} diverged; take a smaller learning rate in the setting's "
+                "experiments.corruption.refit.learning_rate"
+            )
 
 
 class _Testing:
@@ -186,21 +202,23 @@ class _Testing:
         for task in run.tasks:
             tested = torch.from_numpy(chosen.tested[task.name]).to(device)
             rows = run.data.rows[task.name, "test"][tested].cpu().numpy()
-            self._positions[task.name] = torch.from_numpy(np.searchsorted(chosen.test, rows)).to(device)
+            self._positions[task.name] = torch.from_numpy(np.searchsorted(chosen.test, rows))
             self._targets[task.name] = run.data.targets[task.name, "test"][tested]
 
     def scores(self, pictures: Tensor, heads: dict[str, nn.Module], corruption: str, severity: int) -> list[Score]:
         """All metrics of all tasks on test pictures (n, C, H, W) under one corruption."""
-        features = Features(self._run.parts.model.encoder, self._run.data, pictures.to(self._device))
-        found = []
-        for task in self._run.tasks:
-            with torch.inference_mode():
-                outputs = heads[task.name](features[self._positions[task.name]]).double()
-                found += [
-                    Score(task.name, metric, corruption, severity, self._value(metric, outputs, task))
-                    for metric in task.metrics
-                ]
-        return found
-
-    def _value(self, metric: str, outputs: Tensor, task: Task) -> float:
-        return float(METRICS[metric](outputs, self._targets[task.name]))
+        run, encoder = self._run, self._run.parts.model.encoder
+        tallies = {task.name: tally(task, self._targets[task.name]) for task in run.tasks}
+        together = [list(tallies)] if run.data.shared else [[name] for name in tallies]
+        with torch.inference_mode():
+            for names in together:
+                for own in self._positions[names[0]].split(chunk_size(pictures)):
+                    features = encoder(run.data.normalise(pictures[own].to(self._device)))
+                    for name in names:
+                        tallies[name].add(heads[name](features))
+            values = {task: own.values()[1:] for task, own in tallies.items()}
+        return [
+            Score(task.name, metric, corruption, severity, value.item())
+            for task in run.tasks
+            for metric, value in zip(task.metrics, values[task.name], strict=True)
+        ]

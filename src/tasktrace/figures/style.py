@@ -96,8 +96,20 @@ class MetricLabel:
 
 METRICS = {
     "accuracy": MetricLabel("accuracy (%)", 100.0, 100.0, "points"),
+    "balanced_accuracy": MetricLabel("balanced accuracy (%)", 100.0, 100.0, "points"),
+    "f1": MetricLabel("F1 (%)", 100.0, 100.0, "points"),
+    "matthews": MetricLabel("Matthews correlation (%)", 100.0, 100.0, "points"),
+    "pearson": MetricLabel("Pearson correlation (%)", 100.0, 100.0, "points"),
+    "spearman": MetricLabel("Spearman correlation (%)", 100.0, 100.0, "points"),
     "absolute_error": MetricLabel("absolute error", 1.0, math.inf, "of the target's unit"),
     "relative_error": MetricLabel("relative error (%)", 100.0, math.inf, "points"),
+    "mean_iou": MetricLabel("mean IoU (%)", 100.0, 100.0, "points"),
+    "pixel_accuracy": MetricLabel("pixel accuracy (%)", 100.0, 100.0, "points"),
+    "mean_angle": MetricLabel("mean angle (°)", 1.0, 180.0, "degrees"),
+    "median_angle": MetricLabel("median angle (°)", 1.0, 180.0, "degrees"),
+    "within_11": MetricLabel("pixels within 11.25° (%)", 100.0, 100.0, "points"),
+    "within_22": MetricLabel("pixels within 22.5° (%)", 100.0, 100.0, "points"),
+    "within_30": MetricLabel("pixels within 30° (%)", 100.0, 100.0, "points"),
 }
 
 

@@ -1,6 +1,7 @@
 """A setting's data on the training device, and the order in which each task goes through it."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -21,9 +22,9 @@ class DeviceData:
 
     Attributes:
         shared: The same.
-        inputs: Stored pixels, uint8, shape (N, C, H, W).
+        inputs: Stored pixels, uint8, shape (N, C, H, W), or tokens, int32, (N, L).
         rows: By task and split, rows of ``inputs``, int64, shape (n,).
-        targets: By task and split, shape (n,).
+        targets: By task and split, shape (n,) or, for a target per pixel, (n, ...), as stored: class maps in int8.
     """
 
     def __init__(self, prepared: Prepared, tasks: list[str], device: torch.device, shared: bool = False) -> None:
@@ -35,9 +36,10 @@ class DeviceData:
         self.targets = {(task, split): load(f"{task}/{split}/target") for task in tasks for split in SPLITS}
         self.shared = shared
         self._tasks = tasks
-        shape = (1, -1) + (1,) * (self.inputs.ndim - 2)
+        shape = (1, len(prepared.mean)) + (1,) * (self.inputs.ndim - 2)
         self._mean = torch.tensor(prepared.mean, device=device).view(shape)
         self._scale = torch.tensor(prepared.std, device=device).reciprocal().view(shape)
+        self._holds_tokens = not prepared.mean
 
     def orders(self, batch_size: int, seed: int) -> dict[str, "Order"]:
         """The order of each task's batches; one and the same for all where they share their inputs."""
@@ -48,12 +50,18 @@ class DeviceData:
         }
 
     def normalised(self, rows: Tensor) -> Tensor:
-        """The inputs of ``rows`` (n,) with zero mean and unit variance per channel, float32, (n, C, H, W)."""
+        """The inputs of ``rows`` (n,) as the model takes them.
+
+        Returns:
+            Pixels with zero mean and unit variance per channel, float32, (n, C, H, W); tokens, int64, (n, L).
+        """
         return self.normalise(self.inputs[rows])
 
-    def normalise(self, pixels: Tensor) -> Tensor:
-        """Stored pixels with the training data's mean taken off, over its deviation, float32, of the same shape."""
-        return pixels.to(torch.float32, copy=True).sub_(self._mean).mul_(self._scale)
+    def normalise(self, stored: Tensor) -> Tensor:
+        """Stored inputs as the model takes them: of pixels the training data's mean taken off, over its deviation."""
+        if self._holds_tokens:
+            return stored.long()
+        return stored.to(torch.float32, copy=True).sub_(self._mean).mul_(self._scale)
 
 
 class Order:
@@ -94,12 +102,11 @@ class Order:
 
 
 class EpochBatches:
-    """The batches of one epoch for all tasks of a run, gathered once.
+    """The batches of one epoch for all tasks of a run, gathered once; only maps of targets step by step.
 
     Attributes:
         rows: Rows of the inputs: (steps, batch size) if the tasks share them, else the tasks' batches side by side,
             (steps, T * batch size).
-        targets: Targets of each task, shapes (steps, batch size).
     """
 
     def __init__(self, data: DeviceData, orders: dict[str, Order], epoch: int, steps: int) -> None:
@@ -107,11 +114,19 @@ class EpochBatches:
         positions = {task: order.batches(epoch * steps, steps).to(device) for task, order in orders.items()}
         rows = [data.rows[task, "train"][own] for task, own in positions.items()]
         self.rows = rows[0] if data.shared else torch.cat(rows, dim=1)
-        self.targets = [data.targets[task, "train"][own] for task, own in positions.items()]
+        self._targets = [_gathered(data.targets[task, "train"], own) for task, own in positions.items()]
 
     def step(self, number: int) -> tuple[Tensor, list[Tensor]]:
-        """Rows of the inputs and targets of each task of one step."""
-        return self.rows[number], [own[number] for own in self.targets]
+        """Rows of the inputs and targets of each task, (batch size, ...), of one step."""
+        return self.rows[number], [own(number) for own in self._targets]
+
+
+def _gathered(targets: Tensor, positions: Tensor) -> Callable[[int], Tensor]:
+    """From a step to its targets, (batch size, ...), by positions of shape (steps, batch size)."""
+    if targets.ndim == 1:
+        return targets[positions].__getitem__
+    # Maps of a whole epoch would take as much memory again as those of the data.
+    return lambda number: targets[positions[number]]
 
 
 def steps_per_epoch(prepared: Prepared, batch_size: int) -> int:

@@ -39,6 +39,13 @@ def test_sizes_are_the_documented_ones(spec, encoder, width):
     assert numbers(model.heads).numel() == 13 * (width + 1)
 
 
+def test_the_small_network_takes_other_pictures():
+    model = build_model({**SMALL, "channels": 4, "colours": 3, "size": 30}, [A], seed=0)
+    inputs = torch.randn(2, 3, 30, 30, generator=torch.Generator().manual_seed(0))
+    assert model.encoder(inputs).shape == (2, 32)
+    assert numbers(model.encoder).numel() == 4 * (27 + 1) + 8 * (36 + 1) + 32 * (8 * 7 * 7 + 1)
+
+
 def test_a_tasks_outputs_are_its_head_on_the_shared_features():
     model = build_model(SMALL, [A, B], seed=0)
     inputs = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))

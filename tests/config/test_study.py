@@ -913,3 +913,10 @@ def test_a_selection_without_the_best_epoch_of_a_seed_is_named_with_the_remedy(r
         resolved(spec, selection)
     assert str(caught.value).startswith(f"{selection}: names no best epoch of seed 3")
     assert f"delete it and run `snakemake --cores 1 {selection}`" in str(caught.value)
+
+
+def test_gradients_of_tasks_with_inputs_of_their_own_are_not_compared(configure):
+    watched = {"method": "umtg", "optimizer": "adam", "every": 5, "most": 8}
+    grid = {**GRID, "methods": {"umtg": ["adam"]}, "similarity": watched}
+    configure("settings/digits.yaml", experiments=grid)
+    assert_refused(f"{DIGITS}: experiments.similarity", "tasks of this setting have inputs of their own; take it out")

@@ -4,11 +4,15 @@ import functools
 import os
 import platform
 import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 _PACKAGES = ("tasktrace", "torch", "numpy", "safetensors", "pyarrow")
+
+_OPTIONAL = ("transformers",)
+"""Named where a run has them in use."""
 
 
 def machine(root: Path = Path()) -> dict[str, Any]:
@@ -19,9 +23,13 @@ def machine(root: Path = Path()) -> dict[str, Any]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in _PACKAGES},
+        "versions": {name: version(name) for name in _used_packages()},
         **commit(root),
     }
+
+
+def _used_packages() -> list[str]:
+    return [*_PACKAGES, *(name for name in _OPTIONAL if name in sys.modules)]
 
 
 def commit(root: Path) -> dict[str, Any]:

@@ -173,3 +173,8 @@ def test_every_split_is_loaded_as_prepared(prepared):
     for split in SPLITS:
         assert np.array_equal(data.rows["digits2", split], prepared.tensors[f"digits2/{split}/index"])
         assert np.array_equal(data.targets["digits2", split], prepared.tensors[f"digits2/{split}/target"])
+
+
+def test_a_task_that_was_not_prepared_is_named(prepared):
+    with pytest.raises(ConfigError, match=r"has no task notmnist, it has digits1, digits2, noisy_digits; let the "):
+        DeviceData(prepared, ["digits1", "notmnist"], torch.device("cpu"))

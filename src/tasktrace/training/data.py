@@ -20,6 +20,9 @@ class DeviceData:
         device: Where training happens.
         shared: Whether the tasks share their inputs.
 
+    Raises:
+        ConfigError: A task is not in the prepared data.
+
     Attributes:
         shared: The same.
         inputs: Stored pixels, uint8, shape (N, C, H, W), or tokens, int32, (N, L).
@@ -30,6 +33,8 @@ class DeviceData:
     def __init__(self, prepared: Prepared, tasks: list[str], device: torch.device, shared: bool = False) -> None:
         def load(name: str) -> Tensor:
             return torch.from_numpy(prepared.tensors[name]).to(device)
+
+        _check_prepared(prepared, tasks)
 
         self.inputs = load("inputs")
         self.rows = {(task, split): load(f"{task}/{split}/index") for task in tasks for split in SPLITS}
@@ -64,6 +69,16 @@ class DeviceData:
         return stored.to(torch.float32, copy=True).sub_(self._mean).mul_(self._scale)
 
 
+def _check_prepared(prepared: Prepared, tasks: list[str]) -> None:
+    held = [name.removesuffix("/train/index") for name in prepared.tensors if name.endswith("/train/index")]
+    absent = [task for task in tasks if task not in held]
+    if absent:
+        raise ConfigError(
+            f"the prepared data has no task {', '.join(absent)}, it has {', '.join(sorted(held))}; let the setting's "
+            "data prepare it (fashion: `notmnist: true`, glue: `tasks`), or take it out of the groups"
+        )
+
+
 class Order:
     """The batches of one task: pass after pass over its training data, each in a permutation of its own.
 
@@ -84,7 +99,7 @@ class Order:
         if size < batch_size:
             raise ConfigError(
                 f"batch size {batch_size} is larger than the {size} training samples of task {task!r}; "
-                "take a smaller one in the setting's sweep.batch_sizes"
+                "take a smaller one in the setting's sweep or experiments"
             )
         self.batches_per_pass = size // batch_size
         self._task, self._size, self._batch_size, self._seed = task, size, batch_size, seed

@@ -1,10 +1,8 @@
 """CIFAR-100 (study A): each of the 20 superclasses is a task, to tell its five classes apart."""
 
 import hashlib
-import http.client
 import pickle
 import tarfile
-import urllib.error
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +15,7 @@ from tasktrace.config.bounds import check_range
 from tasktrace.errors import DataError
 from tasktrace.seeding import numpy_generator
 from tasktrace.settings.prepared import Tensors
-from tasktrace.settings.raw import Source, how_to_fetch, missing, verify
+from tasktrace.settings.raw import Source, download, missing, verify
 from tasktrace.settings.splits import balanced_parts
 from tasktrace.tasks import Task
 
@@ -128,30 +126,13 @@ def _read_parts(raw: Path) -> dict[str, _Part]:
     if files:
         (archive,) = files
         if missing(files):
-            _download(raw, archive)
+            download("CIFAR-100", raw, [archive])
         verify(files)  # before anything is unpickled: a pickle can run code
         parts = _read_archive(archive.path)
     else:
         parts = {split: _read_lossless(raw, split) for split in _PER_CLASS}
     _check_counts(raw, parts)
     return parts
-
-
-def _download(raw: Path, archive: Source) -> None:
-    """Fetch the archive with torchvision's downloader, which checks its MD5."""
-    from torchvision.datasets.utils import download_url
-
-    partial = archive.path.with_name(f".{archive.path.name}.partial")
-    try:
-        download_url(archive.url, str(partial.parent), partial.name, archive.md5)
-        partial.rename(archive.path)
-    except (urllib.error.URLError, http.client.HTTPException, OSError, RuntimeError) as error:
-        raise DataError(
-            f"CIFAR-100 is not in {raw} and could not be downloaded ({error}). Fetch it on a machine with a network "
-            f"and put it here:\n{how_to_fetch([archive])}"
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _read_archive(path: Path) -> dict[str, _Part]:

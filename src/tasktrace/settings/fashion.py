@@ -1,8 +1,6 @@
 """FashionMTL (study A): two halves of Fashion-MNIST, the second half with permuted labels, and on request NotMNIST."""
 
 import gzip
-import http.client
-import urllib.error
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +14,7 @@ from tasktrace.errors import DataError
 from tasktrace.seeding import numpy_generator
 from tasktrace.settings.halves import HalfNames, halved
 from tasktrace.settings.prepared import SPLITS, Tensors
-from tasktrace.settings.raw import Source, how_to_fetch, missing, verify
+from tasktrace.settings.raw import Source, download, missing, verify
 from tasktrace.settings.splits import Indices, balanced_parts
 from tasktrace.tasks import Task
 
@@ -85,7 +83,7 @@ def prepare(raw: Path, options: Options) -> Tensors:
     """
     files = sources(raw)
     if missing(files):
-        _download(raw, files)
+        download("Fashion-MNIST", raw, files)
     verify(files)
     train_images, train_labels, test_images, test_labels = (_read_idx(source.path) for source in files)
     labels = np.concatenate([train_labels, test_labels]).astype(np.int64)
@@ -99,24 +97,6 @@ def prepare(raw: Path, options: Options) -> Tensors:
     if options.notmnist:
         _add_notmnist(tensors, raw, options)
     return tensors
-
-
-def _download(raw: Path, files: list[Source]) -> None:
-    """Fetch the missing files with torchvision's downloader, which checks each against its MD5."""
-    from torchvision.datasets.utils import download_url
-
-    for source in missing(files):
-        partial = source.path.with_name(f".{source.path.name}.partial")
-        try:
-            download_url(source.url, str(partial.parent), partial.name, source.md5)
-            partial.rename(source.path)
-        except (urllib.error.URLError, http.client.HTTPException, OSError, RuntimeError) as error:
-            raise DataError(
-                f"Fashion-MNIST is not in {raw} and could not be downloaded ({error}). Fetch these files on a machine "
-                f"with a network and put them here:\n{how_to_fetch(missing(files))}"
-            ) from error
-        finally:
-            partial.unlink(missing_ok=True)
 
 
 def _read_idx(path: Path) -> npt.NDArray[Any]:

@@ -1,5 +1,7 @@
 """Raw files: where they come from, and whether what is on the disk is what was published."""
 
+import http.client
+import urllib.error
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,3 +47,30 @@ def verify(sources: list[Source]) -> None:
 def how_to_fetch(sources: list[Source]) -> str:
     """Which files to fetch, from where, and where to put them."""
     return "\n".join(f"  {source.url} (MD5 {source.md5})\n    -> {source.path}" for source in sources)
+
+
+def download(what: str, raw: Path, sources: list[Source]) -> None:
+    """Fetch the missing sources with torchvision's downloader, which checks each against its MD5.
+
+    Args:
+        what: The data's name, for messages.
+        raw: Folder of the raw files, for messages.
+        sources: The files; each is there whole, or not at all.
+
+    Raises:
+        DataError: A file cannot be fetched, or is not what was published.
+    """
+    from torchvision.datasets.utils import download_url
+
+    for source in missing(sources):
+        partial = source.path.with_name(f".{source.path.name}.partial")
+        try:
+            download_url(source.url, str(partial.parent), partial.name, source.md5)
+            partial.rename(source.path)
+        except (urllib.error.URLError, http.client.HTTPException, OSError, RuntimeError) as error:
+            raise DataError(
+                f"{what} is not in {raw} and could not be downloaded ({error}). Fetch these files on a machine with a "
+                f"network and put them here:\n{how_to_fetch(missing(sources))}"
+            ) from error
+        finally:
+            partial.unlink(missing_ok=True)

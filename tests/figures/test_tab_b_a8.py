@@ -76,7 +76,7 @@ def rows(page):
 def test_the_page_has_both_tables_in_the_order_of_the_methods(write, html):
     published = ' <span class="theirs">(published 87.06)</span>'
     assert rows(html(write())) == [
-        ["method", "digit accuracy (%)", "ink relative error (%)", "mean"],
+        ["method", "digit accuracy", "ink relative error", "mean"],
         ["umtg", "+0.5", "−1.5", "−0.5"],
         ["uw", "−0.0123 ± 0.002", "+0.25 ± 0.1", "+0.119 ± 0.05"],
         ["method", "digit accuracy (%)", "ink relative error (%)"],

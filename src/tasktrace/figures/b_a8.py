@@ -17,7 +17,7 @@ from tasktrace.figures.style import (
     STL,
     TRANSFER,
     legend_below,
-    metric_label,
+    metric_name,
     new_figure,
     panels_area,
     save,
@@ -57,8 +57,7 @@ def draw(tables: Path, options: dict[str, Any], png: Path) -> None:
         own = drawn[drawn["metric"] == metric].set_index("corruption")
         _draw_panel(axes, own.loc[names], float(own.loc[MEAN, "delta"]))
         _name_families(axes, names)
-        name, _, _ = metric_label(metric).label.partition(" (")
-        axes.set_ylabel(f"{metric.partition('.')[0]}\n{name} $\\delta$", fontsize=8)
+        axes.set_ylabel(f"{metric.partition('.')[0]}\n{metric_name(metric)} $\\delta$", fontsize=8)
     for family, place in _families(names).items():
         grid[0].annotate(
             family, (sum(place) / 2, 1), (0, 3), xycoords=("data", "axes fraction"), textcoords="offset points",

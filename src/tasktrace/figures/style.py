@@ -186,6 +186,11 @@ def metric_label(column: str) -> MetricLabel:
     return METRICS.get(metric, MetricLabel(metric.replace("_", " "), 1.0, math.inf, ""))
 
 
+def metric_name(column: str) -> str:
+    """What the metric of a column is called, without its unit."""
+    return metric_label(column).label.partition(" (")[0]
+
+
 def task_marker(position: int) -> str:
     """The marker of a task where colours are methods; a number when the shapes are used up."""
     return _TASK_MARKERS[position] if position < len(_TASK_MARKERS) else f"${position + 1}$"

@@ -10,7 +10,7 @@ from tasktrace.analysis.corruption import ALONE, MEAN
 from tasktrace.analysis.tables import table
 from tasktrace.errors import DataError
 from tasktrace.figures.page import html_table, page, scrolled
-from tasktrace.figures.style import metric_label, signed, spread
+from tasktrace.figures.style import metric_label, metric_name, signed, spread
 from tasktrace.files import write_text
 from tasktrace.rows import write_table
 
@@ -70,7 +70,8 @@ def _deltas_table(deltas: pd.DataFrame, methods: list[str]) -> str:
         for method in methods
         if (method, MEAN) in cells
     ]
-    return html_table(["method", *map(_named, metrics), "mean"], rows)
+    names = [f"{metric.partition('.')[0]} {metric_name(metric)}" for metric in metrics]
+    return html_table(["method", *names, "mean"], rows)
 
 
 def _delta(row: dict[Any, Any]) -> str:
@@ -95,7 +96,8 @@ def _scores_table(scores: pd.DataFrame, methods: list[str]) -> str:
         for method in methods
         if all((method, metric) in cells for metric in metrics)
     ]
-    return html_table(["method", *map(_named, metrics)], rows)
+    names = [f"{metric.partition('.')[0]} {metric_label(metric).label}" for metric in metrics]
+    return html_table(["method", *names], rows)
 
 
 def _score(row: dict[Any, Any], metric: str) -> str:
@@ -104,7 +106,3 @@ def _score(row: dict[Any, Any], metric: str) -> str:
     theirs = row["corrupted_published"]
     beside = "" if pd.isna(theirs) else f' <span class="theirs">(published {theirs:g})</span>'
     return f"{clean} → {corrupted}{beside}"
-
-
-def _named(metric: str) -> str:
-    return f"{metric.partition('.')[0]} {metric_label(metric).label}"

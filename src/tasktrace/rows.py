@@ -1,9 +1,10 @@
 """Tables as files: whole or not at all, the same bytes for the same rows."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import astuple
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,9 +25,14 @@ def write_rows(path: Path, rows: Sequence["DataclassInstance"], schema: pa.Schem
         schema: Names and types of the columns.
     """
     values = zip(*map(astuple, rows), strict=True) if rows else [()] * len(schema)
-    columns = dict(zip(schema.names, values, strict=True))
+    columns = {name: list(map(_unsigned, own)) for name, own in zip(schema.names, values, strict=True)}
     with atomic_path(path) as temporary:
         pq.write_table(pa.table(columns, schema=schema), temporary)
+
+
+def _unsigned(value: Any) -> Any:
+    """The value; a NaN without its sign, which 0/0 gives it and the JSON of a resume state takes."""
+    return math.nan if isinstance(value, float) and math.isnan(value) else value
 
 
 def write_table(path: Path, table: "pd.DataFrame", digits: int | None = None) -> None:

@@ -18,80 +18,29 @@ from tasktrace.settings.prepared import read_prepared
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SPEC = {"name": "celeba", "version": 1}
-COUNTS = {"train": 7, "validation": 3, "test": 4}
 ATTRIBUTES, PARTITION = "list_attr_celeba.txt", "list_eval_partition.txt"
 PICTURES, ARCHIVE = "img_align_celeba", "img_align_celeba.zip"
-HEADER = (
-    "5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs Big_Lips Big_Nose Black_Hair Blond_Hair "
-    "Blurry Brown_Hair Bushy_Eyebrows Chubby Double_Chin Eyeglasses Goatee Gray_Hair Heavy_Makeup High_Cheekbones Male "
-    "Mouth_Slightly_Open Mustache Narrow_Eyes No_Beard Oval_Face Pale_Skin Pointy_Nose Receding_Hairline Rosy_Cheeks "
-    "Sideburns Smiling Straight_Hair Wavy_Hair Wearing_Earrings Wearing_Hat Wearing_Lipstick Wearing_Necklace "
-    "Wearing_Necktie Young "
-)
 TASKS = [task.name for task in celeba.TASKS]
 NAMES = [f"{number:06d}.jpg" for number in range(1, 15)]
 ROWS = {"train": range(7), "validation": range(7, 10), "test": range(10, 14)}
 
 
-def picture(number):
-    """A small official picture: 178x218 pixels, with enough detail for filters to differ."""
-    noise = np.random.default_rng(number).integers(0, 256, (109, 89, 3), dtype=np.uint8)
-    content = io.BytesIO()
-    Image.fromarray(noise).resize((178, 218)).save(content, "JPEG", quality=95)
-    return content.getvalue()
+@pytest.fixture(scope="module")
+def jpegs(faces):
+    return faces.jpegs
 
 
 @pytest.fixture(scope="module")
-def jpegs():
-    return {name: picture(number) for number, name in enumerate(NAMES)}
-
-
-@pytest.fixture(scope="module")
-def marks():
-    """1 or -1 for every picture and attribute."""
-    return np.random.default_rng(0).choice([-1, 1], (len(NAMES), 40))
-
-
-@pytest.fixture
-def publish(monkeypatch):
-    """A function after which the files of a raw folder count as published."""
-    monkeypatch.setattr(celeba, "_COUNTS", COUNTS)
-
-    def declare(raw):
-        def checksum(name):
-            path = raw / name
-            return hashlib.md5(path.read_bytes()).hexdigest() if path.is_file() else "0" * 32
-
-        names = (ARCHIVE, ATTRIBUTES, "identity_CelebA.txt", PARTITION)
-        monkeypatch.setattr(CelebA, "file_list", [(f"id-{name}", checksum(name), name) for name in names])
-
-    return declare
+def marks(faces):
+    return faces.marks
 
 
 @pytest.fixture(params=["folder", "archive"])
-def raw(request, tmp_path, jpegs, marks, publish):
+def raw(request, tmp_path, faces, publish_faces):
     """A small CelebA in the official layout, with the pictures unpacked or in their archive."""
-    folder = tmp_path / "raw"
-    folder.mkdir()
-    rows = [f"{name} {' '.join(f'{mark:2d}' for mark in own)}" for name, own in zip(NAMES, marks, strict=True)]
-    (folder / ATTRIBUTES).write_text("\n".join([str(len(NAMES)), HEADER, *rows]) + "\n")
-    splits = [code for code, rows in enumerate(ROWS.values()) for _ in rows]
-    (folder / PARTITION).write_text("".join(f"{name} {code}\n" for name, code in zip(NAMES, splits, strict=True)))
-    if request.param == "folder":
-        (folder / PICTURES).mkdir()
-        for name, content in jpegs.items():
-            (folder / PICTURES / name).write_bytes(content)
-    else:
-        pack(folder, jpegs)
-    publish(folder)
-    return folder
-
-
-def pack(folder, jpegs):
-    with zipfile.ZipFile(folder / ARCHIVE, "w") as archive:
-        archive.writestr(f"{PICTURES}/", b"")
-        for name, content in jpegs.items():
-            archive.writestr(f"{PICTURES}/{name}", content)
+    faces.write(tmp_path / "raw", packed=request.param == "archive")
+    publish_faces(tmp_path / "raw")
+    return tmp_path / "raw"
 
 
 def files_below(folder):
@@ -107,18 +56,18 @@ def check_refused(raw, match):
     return str(caught.value)
 
 
-def replace(raw, jpegs, name, content):
+def replace(raw, faces, name, content):
     """Put another picture in the place of one; None takes it away."""
     if (raw / PICTURES).is_dir():
         (raw / PICTURES / name).unlink()
         if content is not None:
             (raw / PICTURES / name).write_bytes(content)
     else:
-        pack(raw, {other: own for other, own in {**jpegs, name: content}.items() if own is not None})
+        faces.pack(raw, {other: own for other, own in {**faces.jpegs, name: content}.items() if own is not None})
 
 
-def test_the_tasks_are_the_40_attributes_by_their_official_names():
-    assert [name.lower() for name in HEADER.split()] == TASKS
+def test_the_tasks_are_the_40_attributes_by_their_official_names(faces):
+    assert [name.lower() for name in faces.header.split()] == TASKS
     assert len(set(TASKS)) == 40
     assert celeba.SHARED_INPUTS
     for task in celeba.TASKS:
@@ -143,7 +92,7 @@ def test_every_picture_has_its_pixels_its_split_and_all_its_attributes(tmp_path,
             expected = np.asarray(whole.convert("RGB").resize((64, 64), Image.Resampling.BILINEAR))
         np.testing.assert_array_equal(tensors["inputs"][row], np.moveaxis(expected, -1, 0))
     assert tensors.keys() - {"inputs"} == {
-        f"{task}/{split}/{what}" for task in TASKS for split in COUNTS for what in ("index", "target")
+        f"{task}/{split}/{what}" for task in TASKS for split in ROWS for what in ("index", "target")
     }
     for (column, task), (split, rows) in itertools.product(enumerate(TASKS), ROWS.items()):
         index, target = (tensors[f"{task}/{split}/{what}"] for what in ("index", "target"))
@@ -168,14 +117,14 @@ def test_a_limit_takes_the_first_pictures_of_every_split(raw, marks):
     whole, some = celeba.prepare(raw, celeba.Options()), celeba.prepare(raw, celeba.Options(limit=3))
     kept = [0, 1, 2, 7, 8, 9, 10, 11, 12]
     np.testing.assert_array_equal(some["inputs"], whole["inputs"][kept])
-    for (column, task), (start, split) in itertools.product(enumerate(TASKS), zip((0, 3, 6), COUNTS, strict=True)):
+    for (column, task), (start, split) in itertools.product(enumerate(TASKS), zip((0, 3, 6), ROWS, strict=True)):
         assert some[f"{task}/{split}/index"].tolist() == [start, start + 1, start + 2]
         np.testing.assert_array_equal(some[f"{task}/{split}/target"], marks[kept[start : start + 3], column] > 0)
 
 
-def test_a_limit_needs_only_the_pictures_that_it_takes(raw, jpegs, publish):
-    replace(raw, jpegs, NAMES[6], None)
-    publish(raw)
+def test_a_limit_needs_only_the_pictures_that_it_takes(raw, faces, publish_faces):
+    replace(raw, faces, NAMES[6], None)
+    publish_faces(raw)
     assert len(celeba.prepare(raw, celeba.Options(limit=6))["inputs"]) == 6 + 3 + 4
     with pytest.raises(DataError, match="found 13 of the 14 pictures"):
         celeba.prepare(raw, celeba.Options(limit=7))
@@ -186,14 +135,15 @@ def test_a_limit_of_none_is_refused():
         celeba.Options(limit=0)
 
 
-def test_pictures_are_named_with_what_was_found_when_some_are_missing(raw, jpegs, publish):
+def test_pictures_are_named_with_what_was_found_when_some_are_missing(raw, faces, publish_faces):
+    jpegs = faces.jpegs
     for name in NAMES[2:6]:
         jpegs = {other: content for other, content in jpegs.items() if other != name}
         if (raw / PICTURES).is_dir():
             (raw / PICTURES / name).unlink()
     if (raw / ARCHIVE).exists():
-        pack(raw, jpegs)
-    publish(raw)
+        faces.pack(raw, jpegs)
+    publish_faces(raw)
     message = check_refused(raw, "found 10 of the 14 pictures that are needed")
     assert "missing 000003.jpg, 000004.jpg, 000005.jpg, ...; unpack img_align_celeba.zip again or fetch it" in message
 
@@ -255,43 +205,43 @@ def test_a_file_that_is_not_what_was_published_is_refused(raw, altered):
         (ATTRIBUTES, "000009.jpg ", "000009.jpg 0", "expected 000009.jpg with 40 times 1 or -1, found '000009.jpg 0"),
     ],
 )
-def test_lists_of_another_form_are_refused(raw, publish, name, old, new, message):
+def test_lists_of_another_form_are_refused(raw, publish_faces, name, old, new, message):
     content = (raw / name).read_text()
     assert content.count(old) == 1
     (raw / name).write_text(content.replace(old, new))
-    publish(raw)
+    publish_faces(raw)
     check_refused(raw, f"{raw / name}: .*{message}")
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.01, 0.5])
-def test_a_truncated_picture_is_named(raw, jpegs, publish, kept):
-    content = jpegs[NAMES[4]]
-    replace(raw, jpegs, NAMES[4], content[: int(kept * len(content))])
-    publish(raw)
+def test_a_truncated_picture_is_named(raw, faces, publish_faces, kept):
+    content = faces.jpegs[NAMES[4]]
+    replace(raw, faces, NAMES[4], content[: int(kept * len(content))])
+    publish_faces(raw)
     check_refused(raw, "img_align_celeba.*/000005.jpg: no whole picture")
 
 
-def test_pictures_of_another_size_are_refused(raw, jpegs, publish):
+def test_pictures_of_another_size_are_refused(raw, faces, publish_faces):
     content = io.BytesIO()
     Image.new("RGB", (218, 178)).save(content, "JPEG")
-    replace(raw, jpegs, NAMES[4], content.getvalue())
-    publish(raw)
+    replace(raw, faces, NAMES[4], content.getvalue())
+    publish_faces(raw)
     check_refused(raw, "000005.jpg: expected an aligned picture of 178x218 pixels, found 218x178")
 
 
 @pytest.mark.parametrize("raw", ["archive"], indirect=True)
-def test_a_file_that_is_no_archive_is_refused(raw, publish):
+def test_a_file_that_is_no_archive_is_refused(raw, publish_faces):
     (raw / ARCHIVE).write_text("<html>Too many users have downloaded this file recently</html>")
-    publish(raw)
+    publish_faces(raw)
     check_refused(raw, "img_align_celeba.zip: no zip archive")
 
 
 @pytest.mark.parametrize("raw", ["archive"], indirect=True)
-def test_members_with_paths_elsewhere_are_not_extracted(raw, publish):
+def test_members_with_paths_elsewhere_are_not_extracted(raw, publish_faces):
     with zipfile.ZipFile(raw / ARCHIVE, "a") as archive:
         for name in ("../escaped.jpg", f"{PICTURES}/../../escaped.jpg", "/escaped.jpg"):
             archive.writestr(name, b"x")
-    publish(raw)
+    publish_faces(raw)
     before = files_below(raw.parent)
     assert len(celeba.prepare(raw, celeba.Options())["inputs"]) == 14
     assert files_below(raw.parent) == before

@@ -1,11 +1,8 @@
 import functools
 import hashlib
 import http.server
-import io
 import itertools
 import pickle
-import struct
-import tarfile
 import threading
 import urllib.error
 import urllib.request
@@ -52,86 +49,14 @@ def labels(published):
     return np.concatenate([np.load(published / f"{split}_labels.npy") for split in ("train", "test")]).astype(np.int64)
 
 
-def miniature(split):
-    """Pixels (n, 3, 32, 32) and labels (n, 2) of a small part in random order; classes are spread over superclasses."""
-    rng = np.random.default_rng(len(split))
-    fine = rng.permutation(np.repeat(np.arange(100), PER_CLASS[split]))
-    pixels = rng.integers(0, 256, (len(fine), 3, 32, 32), dtype=np.uint8)
-    return pixels, np.column_stack([fine, fine * 7 % 20])
-
-
-def text(value):
-    return b"T" + struct.pack("<i", len(value)) + value
-
-
-def numbers(values):
-    return b"](" + b"".join(b"K" + bytes([value]) for value in values) + b"e"
-
-
-def pixel_table(table):
-    """A table of bytes as NumPy pickled it under Python 2, whose dtypes say 0 and 1 for false and true."""
-    empty = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00t" + text(b"b") + b"tR"
-    shape = b"(" + b"".join(b"J" + struct.pack("<i", length) for length in table.shape) + b"t"
-    dtype = b"cnumpy\ndtype\n(" + text(b"u1") + b"K\x00K\x01tR(K\x03" + text(b"|") + b"NNN" + 2 * b"J\xff\xff\xff\xff"
-    return empty + b"(K\x01" + shape + dtype + b"K\x00tb\x89" + text(table.tobytes()) + b"tb"
-
-
-def official_pickle(split, pixels, labels):
-    """A part as it is in the archive: a dictionary that Python 2 pickled by its second protocol."""
-    entries = {
-        "filenames": b"](" + b"".join(text(b"picture_%06d.png" % row) for row in range(len(pixels))) + b"e",
-        "batch_label": text(f"{split}ing batch 1 of 1".encode()),
-        "fine_labels": numbers(labels[:, 0]),
-        "coarse_labels": numbers(labels[:, 1]),
-        "data": pixel_table(pixels.reshape(-1, 3072)),
-    }
-    return b"\x80\x02}(" + b"".join(text(name.encode()) + value for name, value in entries.items()) + b"u."
-
-
-def official_members():
-    """The members of the archive by name, in its order."""
-    parts = {split: official_pickle(split, *miniature(split)) for split in PER_CLASS}
-    return {
-        "cifar-100-python/file.txt~": b"",
-        **{f"cifar-100-python/{split}": content for split, content in parts.items()},
-        "cifar-100-python/meta": b"names",
-    }
-
-
 @pytest.fixture
-def archive(tmp_path, monkeypatch):
-    """A function that makes the archive of the given members, whose checksum counts as published, in a raw folder."""
-    monkeypatch.setattr(cifar100, "_PER_CLASS", PER_CLASS)
-
-    def make(members, links=()):
-        raw = tmp_path / "made_up"
-        raw.mkdir(exist_ok=True)
-        with tarfile.open(raw / ARCHIVE, "w:gz", compresslevel=1) as packed:
-            packed.addfile(directory := tarfile.TarInfo("cifar-100-python"))
-            directory.type = tarfile.DIRTYPE
-            for name, content in members.items():
-                entry = tarfile.TarInfo(name)
-                entry.size = len(content)
-                packed.addfile(entry, io.BytesIO(content))
-            for name, target in links:
-                entry = tarfile.TarInfo(name)
-                entry.type, entry.linkname = tarfile.SYMTYPE, target
-                packed.addfile(entry)
-        monkeypatch.setattr(CIFAR100, "tgz_md5", hashlib.md5((raw / ARCHIVE).read_bytes()).hexdigest())
-        return raw
-
-    return make
-
-
-@pytest.fixture
-def pictures(tmp_path, monkeypatch):
+def pictures(tmp_path, monkeypatch, few_per_class, cifar100_part):
     """A raw folder with the small parts as lossless pictures and tables, whose checksums count as published."""
-    monkeypatch.setattr(cifar100, "_PER_CLASS", PER_CLASS)
     raw = tmp_path / "pictures"
     raw.mkdir()
     checksums = {"pixels": {}, "labels": {}}
     for split in PER_CLASS:
-        pixels, table = miniature(split)
+        pixels, table = cifar100_part(split)
         images = pixels.transpose(0, 2, 3, 1)
         rows = [np.concatenate(images[start : start + 100], axis=1) for start in range(0, len(images), 100)]
         Image.fromarray(np.concatenate(rows)).save(raw / f"{split}.webp", lossless=True, quality=0, method=0)
@@ -207,12 +132,12 @@ def test_a_published_image_is_where_its_picture_shows_it(tensors, published):
     np.testing.assert_array_equal(tensors["inputs"][50_000 + 4207], tile.transpose(2, 0, 1))
 
 
-def test_the_archive_is_read_as_it_was_packed(tmp_path, archive):
-    raw = archive(official_members())
+def test_the_archive_is_read_as_it_was_packed(tmp_path, cifar100_archive, cifar100_part, cifar100_members):
+    raw = cifar100_archive(cifar100_members)
     out = tmp_path / "cifar100.safetensors"
     written = prepare(SMALL_SPEC, raw, out)
     assert read_prepared(out, SMALL_SPEC).content == written.content
-    parts = [miniature(split) for split in PER_CLASS]
+    parts = [cifar100_part(split) for split in PER_CLASS]
     np.testing.assert_array_equal(written.tensors["inputs"], np.concatenate([pixels for pixels, _ in parts]))
     labels = np.concatenate([labels for _, labels in parts])
     used = []
@@ -227,8 +152,8 @@ def test_the_archive_is_read_as_it_was_packed(tmp_path, archive):
     assert len(set(used)) == len(used) == 20 * sum(SMALL.values())
 
 
-def test_archive_and_pictures_give_the_same_data(archive, pictures):
-    raw = archive(official_members())
+def test_archive_and_pictures_give_the_same_data(cifar100_archive, pictures, cifar100_members):
+    raw = cifar100_archive(cifar100_members)
     options = cifar100.Options(**SMALL)
     packed, shown = cifar100.prepare(raw, options), cifar100.prepare(pictures, options)
     assert packed.keys() == shown.keys()
@@ -237,8 +162,8 @@ def test_archive_and_pictures_give_the_same_data(archive, pictures):
         np.testing.assert_array_equal(array, shown[name])
 
 
-def test_the_seed_chooses_the_samples(archive):
-    raw = archive(official_members())
+def test_the_seed_chooses_the_samples(cifar100_archive, cifar100_members):
+    raw = cifar100_archive(cifar100_members)
     first, again, other = (cifar100.prepare(raw, cifar100.Options(**SMALL, seed=seed)) for seed in (0, 0, 1))
     for name, array in first.items():
         np.testing.assert_array_equal(array, again[name])
@@ -255,9 +180,11 @@ class Burglar:
         return Path.touch, (self.path,)
 
 
-def test_nothing_is_unpickled_before_the_checksum_is_that_published(tmp_path, monkeypatch, archive):
+def test_nothing_is_unpickled_before_the_checksum_is_that_published(
+    tmp_path, monkeypatch, cifar100_archive, cifar100_members
+):
     trace = tmp_path / "trace"
-    raw = archive({**official_members(), "cifar-100-python/train": pickle.dumps(Burglar(trace))})
+    raw = cifar100_archive({**cifar100_members, "cifar-100-python/train": pickle.dumps(Burglar(trace))})
     found, published = CIFAR100.tgz_md5, "eb9058c3a382ffc7106e4002c42a8d85"
     with pytest.raises(TypeError):  # as long as its checksum counts as published, it is let in
         cifar100.prepare(raw, cifar100.Options(**SMALL))
@@ -270,25 +197,25 @@ def test_nothing_is_unpickled_before_the_checksum_is_that_published(tmp_path, mo
     assert CIFAR100.url in message
 
 
-def test_members_with_paths_elsewhere_are_not_extracted(tmp_path, archive):
+def test_members_with_paths_elsewhere_are_not_extracted(tmp_path, cifar100_archive, cifar100_members):
     outside = {"../escaped": b"x", "cifar-100-python/../../escaped": b"x", str(tmp_path / "absolute"): b"x"}
-    raw = archive({**official_members(), **outside}, [("cifar-100-python/link", "/etc/passwd")])
+    raw = cifar100_archive({**cifar100_members, **outside}, [("cifar-100-python/link", "/etc/passwd")])
     before = files_below(tmp_path)
     cifar100.prepare(raw, cifar100.Options(**SMALL))
     assert files_below(tmp_path) == before == [Path("made_up") / ARCHIVE]
 
 
 @pytest.mark.parametrize("split", PER_CLASS)
-def test_an_archive_without_a_part_is_refused(tmp_path, archive, split):
-    members = official_members()
+def test_an_archive_without_a_part_is_refused(tmp_path, cifar100_archive, split, cifar100_members):
+    members = dict(cifar100_members)
     members["elsewhere/" + split] = members.pop(f"cifar-100-python/{split}")
-    check_refused(archive(members), tmp_path, f"{ARCHIVE}: has no member cifar-100-python/{split}")
+    check_refused(cifar100_archive(members), tmp_path, f"{ARCHIVE}: has no member cifar-100-python/{split}")
 
 
-def test_a_link_in_the_place_of_a_part_is_refused(tmp_path, archive):
-    members = official_members()
+def test_a_link_in_the_place_of_a_part_is_refused(tmp_path, cifar100_archive, cifar100_members):
+    members = dict(cifar100_members)
     members["elsewhere"] = members.pop("cifar-100-python/test")
-    raw = archive(members, [("cifar-100-python/test", "../elsewhere")])
+    raw = cifar100_archive(members, [("cifar-100-python/test", "../elsewhere")])
     check_refused(raw, tmp_path, "cifar-100-python/test is no plain file")
 
 
@@ -314,17 +241,23 @@ def swap_two_classes(labels):
         (swap_two_classes, "training and test part do not agree on which class is in which superclass"),
     ],
 )
-def test_labels_in_other_numbers_than_published_are_refused(tmp_path, archive, change, message):
-    pixels, labels = miniature("train")
+def test_labels_in_other_numbers_than_published_are_refused(
+    tmp_path, cifar100_archive, change, message, cifar100_part, cifar100_pickle, cifar100_members
+):
+    pixels, labels = cifar100_part("train")
     change(labels)
-    members = {**official_members(), "cifar-100-python/train": official_pickle("train", pixels, labels)}
-    check_refused(archive(members), tmp_path, message)
+    members = {**cifar100_members, "cifar-100-python/train": cifar100_pickle("train", pixels, labels)}
+    check_refused(cifar100_archive(members), tmp_path, message)
 
 
-def test_a_part_with_too_few_images_is_refused(tmp_path, archive):
-    pixels, labels = miniature("test")
-    members = {**official_members(), "cifar-100-python/test": official_pickle("test", pixels[:-1], labels[:-1])}
-    check_refused(archive(members), tmp_path, "the test part of CIFAR-100 has 4 images .* found 399 .* 3 to 4 images")
+def test_a_part_with_too_few_images_is_refused(
+    tmp_path, cifar100_archive, cifar100_part, cifar100_pickle, cifar100_members
+):
+    pixels, labels = cifar100_part("test")
+    members = {**cifar100_members, "cifar-100-python/test": cifar100_pickle("test", pixels[:-1], labels[:-1])}
+    check_refused(
+        cifar100_archive(members), tmp_path, "the test part of CIFAR-100 has 4 images .* found 399 .* 3 to 4 images"
+    )
 
 
 def test_altered_pixels_are_refused(tmp_path, pictures):
@@ -388,10 +321,10 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 
 
 @pytest.fixture
-def mirror(archive, monkeypatch):
+def mirror(cifar100_archive, monkeypatch, cifar100_members):
     """A server on this machine with a made-up archive, in place of the published address."""
     monkeypatch.setenv("no_proxy", "*")
-    folder = archive(official_members())
+    folder = cifar100_archive(cifar100_members)
     handler = functools.partial(QuietHandler, directory=folder)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})

@@ -15,69 +15,23 @@ OPTIONS = cityscapes.Options(**SIZES)
 SPEC = {"name": "cityscapes", "version": 1, **SIZES}
 FOLDER = {"train": "train", "validation": "train", "test": "val"}
 COUNTS = {"train": 5, "val": 2}
-KINDS = {"image": (128, 256, 3), "label_7": (128, 256), "depth": (128, 256, 1)}
-
-
-def npy_arrays(folder, number):
-    """What an image of the release holds: random colours, classes with some void, inverse depths with some invalid."""
-    rng = np.random.default_rng([len(folder), number])
-    depth = rng.uniform(0.001, 0.4922, KINDS["depth"])
-    depth[rng.random(KINDS["depth"]) < 0.3] = 0
-    return {
-        "image": rng.uniform(0, 1, KINDS["image"]),
-        "label_7": rng.integers(-1, 7, KINDS["label_7"]).astype(np.float64),
-        "depth": depth,
-    }
-
-
-@pytest.fixture
-def release(tmp_path):
-    raw = tmp_path / "release"
-    for folder, count in COUNTS.items():
-        for kind in KINDS:
-            (raw / folder / kind).mkdir(parents=True)
-        for number in range(count):
-            for kind, array in npy_arrays(folder, number).items():
-                np.save(raw / folder / kind / f"{number}.npy", array)
-    return raw
+KINDS = ("image", "label_7", "depth")
 
 
 CITIES = {
     "train": ["aachen/aachen_000000_000019", "aachen/aachen_000001_000019", "bochum/bochum_000000_000313"],
     "val": ["frankfurt/frankfurt_000000_000294"],
 }
-FULL = (1024, 2048)
 
 
-def full_arrays(seed):
-    """Colours, label ids and disparities of a full image, constant over 4x4 so that they are quick to draw and pack."""
-    rng = np.random.default_rng(seed)
-
-    def enlarged(array):
-        return array.repeat(4, axis=0).repeat(4, axis=1)
-
-    colours = enlarged(rng.integers(0, 256, (256, 512, 3), dtype=np.uint8))
-    labels = enlarged(rng.integers(0, 34, (256, 512), dtype=np.uint8))
-    disparities = enlarged(
-        rng.integers(0, 32_258, (256, 512), dtype=np.uint16) * rng.integers(0, 2, (256, 512), np.uint16)
-    )
-    return colours, labels, disparities
+@pytest.fixture
+def release(cityscapes_release):
+    return cityscapes_release
 
 
-@pytest.fixture(scope="module")
-def official(tmp_path_factory):
-    raw = tmp_path_factory.mktemp("official")
-    for folder, names in CITIES.items():
-        for seed, name in enumerate(names):
-            files = (
-                raw / "leftImg8bit" / folder / f"{name}_leftImg8bit.png",
-                raw / "gtFine" / folder / f"{name}_gtFine_labelIds.png",
-                raw / "disparity" / folder / f"{name}_disparity.png",
-            )
-            for path, array in zip(files, full_arrays([len(folder), seed]), strict=True):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(array).save(path, compress_level=1)
-    return raw
+@pytest.fixture
+def official(cityscapes_official):
+    return cityscapes_official
 
 
 def test_options_default_to_the_published_split():
@@ -87,10 +41,10 @@ def test_options_default_to_the_published_split():
         component("setting", "cityscapes", {"validation": 0}, "somewhere")
 
 
-def test_the_release_is_what_is_stored_and_every_sample_is_found_by_its_row(release):
+def test_the_release_is_what_is_stored_and_every_sample_is_found_by_its_row(release, cityscapes_arrays):
     tensors = cityscapes.prepare(release, OPTIONS)
     assert tensors["inputs"].shape == (7, 3, 128, 256)
-    raw = [npy_arrays("train", number) for number in range(5)] + [npy_arrays("val", number) for number in range(2)]
+    raw = [cityscapes_arrays(folder, number) for folder, count in COUNTS.items() for number in range(count)]
     rows = [tensors[f"depth/{split}/index"] for split in SIZES]
     np.testing.assert_array_equal(np.sort(np.concatenate(rows)), np.arange(7))
     np.testing.assert_array_equal(rows[2], [5, 6])
@@ -126,10 +80,10 @@ def test_validation_is_drawn_by_the_seed_and_the_test_images_are_not(release):
     assert all(test == [5, 6] for *_, test in by_seed)
 
 
-def test_fewer_images_are_a_part_of_the_folder(release):
+def test_fewer_images_are_a_part_of_the_folder(release, cityscapes_arrays):
     tensors = cityscapes.prepare(release, cityscapes.Options(train=2, validation=1, test=1))
     assert len(tensors["inputs"]) == 4
-    known = [np.rint(npy_arrays(folder, n)["image"] * 255) for folder in COUNTS for n in range(COUNTS[folder])]
+    known = [np.rint(cityscapes_arrays(folder, n)["image"] * 255) for folder in COUNTS for n in range(COUNTS[folder])]
     found = [np.flatnonzero([(np.moveaxis(image, 0, -1) == own).all() for own in known]) for image in tensors["inputs"]]
     numbers = np.concatenate(found)
     assert len(numbers) == 4
@@ -236,14 +190,14 @@ def test_a_truncated_file_is_refused_by_name(release, left):
 OFFICIAL = cityscapes.Options(train=2, validation=1, test=1)
 
 
-def test_the_official_tree_is_read_at_an_eighth_of_its_size(official):
+def test_the_official_tree_is_read_at_an_eighth_of_its_size(official, cityscapes_pictures):
     tensors = cityscapes.prepare(official, OFFICIAL)
     assert tensors["inputs"].shape == (4, 3, 128, 256)
     splits = {row: (split, place) for split in SIZES for place, row in enumerate(tensors[f"depth/{split}/index"])}
     seeds = [(len("train"), 0), (len("train"), 1), (len("train"), 2), (len("val"), 0)]
     category = [-1] * 7 + [0] * 4 + [1] * 6 + [2] * 4 + [3] * 2 + [4] + [5] * 2 + [6] * 8
     for row, seed in enumerate(seeds):
-        colours, labels, disparities = full_arrays(list(seed))
+        colours, labels, disparities = cityscapes_pictures(list(seed))
         means = colours.reshape(128, 8, 256, 8, 3).mean(axis=(1, 3))
         assert np.abs(np.moveaxis(tensors["inputs"][row], 0, -1) - means).max() <= 0.51
         split, place = splits[row]

@@ -32,12 +32,6 @@ LETTERS_NAMES = ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")
 NAMES = [name for name, _ in FashionMNIST.resources]
 
 
-def idx(array):
-    """A gzipped IDX file of bytes."""
-    lengths = np.array(array.shape, dtype=">u4").tobytes()
-    return gzip.compress(bytes([0, 0, 8, array.ndim]) + lengths + array.tobytes(), compresslevel=1)
-
-
 @pytest.fixture(scope="module")
 def published():
     if not (PUBLISHED / FOLDER).is_dir():
@@ -64,18 +58,9 @@ def as_torchvision_reads(published, tmp_path_factory):
 
 
 @pytest.fixture
-def made_up(tmp_path, monkeypatch):
+def made_up(write_fashion):
     """Files of Fashion-MNIST's layout and number with images of one pixel, whose checksums count as published."""
-    folder = tmp_path / "made_up" / FOLDER
-    folder.mkdir(parents=True)
-    resources = []
-    for name, count in zip(NAMES, (60_000, 60_000, 10_000, 10_000), strict=True):
-        values = (np.arange(count) % (251 if "images" in name else 10)).astype(np.uint8)
-        content = idx(values[:, None, None] if "images" in name else values)
-        (folder / name).write_bytes(content)
-        resources.append((name, hashlib.md5(content).hexdigest()))
-    monkeypatch.setattr(FashionMNIST, "resources", resources)
-    return folder.parent.parent
+    return write_fashion(60_000, 10_000, 1)
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):
@@ -98,15 +83,12 @@ def mirror(made_up, monkeypatch):
 
 
 @pytest.fixture
-def letters(tmp_path):
+def letters(tmp_path, write_letters):
     """A function that writes files of NotMNIST's form into a raw folder, and gives that folder."""
 
     def write(images, labels):
-        folder = tmp_path / "letters" / LETTERS_FOLDER
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, array in zip(LETTERS_NAMES, (images, labels), strict=True):
-            (folder / name).write_bytes(idx(np.asarray(array, dtype=np.uint8)))
-        return folder.parent.parent
+        write_letters(tmp_path / "letters", images, labels)
+        return tmp_path / "letters"
 
     return write
 
@@ -251,7 +233,7 @@ def test_sources_are_what_torchvision_publishes():
 
 
 @pytest.mark.parametrize("shape", [(5,), (2, 3), (2, 3, 4), (300, 1)])
-def test_an_idx_file_is_read_with_its_shape(tmp_path, shape):
+def test_an_idx_file_is_read_with_its_shape(tmp_path, idx, shape):
     array = (np.arange(np.prod(shape)) % 256).astype(np.uint8).reshape(shape)
     (tmp_path / "x.gz").write_bytes(idx(array))
     found = fashion._read_idx(tmp_path / "x.gz")

@@ -24,118 +24,13 @@ from tasktrace.settings.tokens import build_tokenizer, encode
 PUBLISHED = Path(__file__).resolve().parents[3] / "shared" / "data" / "glue"
 SPLITS = ("train", "validation", "test")
 
-# Every table's first line as published; CoLA has none.
-HEADERS = {
-    "CoLA": [],
-    "SST-2": ["sentence", "label"],
-    "MRPC": ["Quality", "#1 ID", "#2 ID", "#1 String", "#2 String"],
-    "STS-B": [
-        "index",
-        "genre",
-        "filename",
-        "year",
-        "old_index",
-        "source1",
-        "source2",
-        "sentence1",
-        "sentence2",
-        "score",
-    ],
-    "QQP": ["id", "qid1", "qid2", "question1", "question2", "is_duplicate"],
-    "MNLI": [
-        "index",
-        "promptID",
-        "pairID",
-        "genre",
-        "sentence1_binary_parse",
-        "sentence2_binary_parse",
-        "sentence1_parse",
-        "sentence2_parse",
-        "sentence1",
-        "sentence2",
-        "label1",
-        "gold_label",
-    ],
-    "QNLI": ["index", "question", "sentence", "label"],
-    "RTE": ["index", "sentence1", "sentence2", "label"],
-}
-# MNLI's development sets have the labels of five annotators, its training set that of one.
-MNLI_DEV = [*HEADERS["MNLI"][:11], "label2", "label3", "label4", "label5", "gold_label"]
-
-LABELS = {
-    "cola": ["0", "1"],
-    "sst2": ["0", "1"],
-    "mrpc": ["0", "1"],
-    "stsb": ["5.000", "3.8", "0", "1.25"],
-    "qqp": ["0", "1"],
-    "mnli": ["entailment", "neutral", "contradiction"],
-    "qnli": ["entailment", "not_entailment"],
-    "rte": ["entailment", "not_entailment"],
-}
-FOLDERS = dict(zip(LABELS, ("CoLA", "SST-2", "MRPC", "STS-B", "QQP", "MNLI", "QNLI", "RTE"), strict=True))
-PAIRS = set(LABELS) - {"cola", "sst2"}
-TASKS = tuple(LABELS)
-
-# What a reader that knows of quotation marks, missing values or Unicode's line breaks would take apart.
-AWKWARD = [
-    '"An unclosed quotation',
-    'it\'s "quoted"',
-    "NA",
-    "null",
-    "a\u2028b\x85c\x0bd",
-    "",
-    "naïve – 漢字 🙂",
-    " <pad> </s>",
-]
-
-
-def sentences(task, split, count):
-    """(texts, label) of a made-up table; no text is in two tables."""
-    rows = []
-    for number in range(count):
-        own = f"{task} {split} {number} {AWKWARD[number % len(AWKWARD)]}"
-        other = (f"{AWKWARD[(number + 3) % len(AWKWARD)]} {number}",) if task in PAIRS else ()
-        rows.append(((own, *other), LABELS[task][number % len(LABELS[task])]))
-    return rows
-
-
-def line(task, split, number, texts, label):
-    """A row as the table has it, with something else in the columns that nobody asked for."""
-    named = {
-        "cola": lambda: ["gj04", label, "*" if label == "0" else "", texts[0]],
-        "sst2": lambda: [texts[0], label],
-        "mrpc": lambda: [label, f"{number}1", f"{number}2", *texts],
-        "stsb": lambda: [str(number), "main-news", "headlines", "2013", f"{number:04d}", "none", "n/a", *texts, label],
-        "qqp": lambda: [str(number), "1", "2", *texts, label],
-        "mnli": lambda: (
-            [str(number), "5", "5e", "fiction", "( a )", "( b )", "(ROOT a)", "(ROOT b)", *texts]
-            + (["neutral"] if split == "train" else ["neutral"] * 5)
-            + [label]
-        ),
-        "qnli": lambda: [str(number), *texts, label],
-        "rte": lambda: [str(number), *texts, label],
-    }
-    return "\t".join(named[task]())
-
-
-def write_table(path, task, split, rows, ending="\n", start=""):
-    header = MNLI_DEV if task == "mnli" and split == "test" else HEADERS[FOLDERS[task]]
-    lines = ["\t".join(header)] if header else []
-    lines += [line(task, split, number, *row) for number, row in enumerate(rows)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes((start + "".join(own + ending for own in lines)).encode())
-
-
-def write_task(raw, task, train=20, test=8):
-    dev = "dev_matched.tsv" if task == "mnli" else "dev.tsv"
-    write_table(raw / FOLDERS[task] / "train.tsv", task, "train", sentences(task, "train", train))
-    write_table(raw / FOLDERS[task] / dev, task, "test", sentences(task, "test", test))
+TASKS = tuple(task.name for task in glue.TASKS)
 
 
 @pytest.fixture
-def raw(tmp_path):
+def raw(tmp_path, glue_tables):
     for task in TASKS:
-        write_task(tmp_path / "glue", task)
+        glue_tables.write(tmp_path / "glue", task)
     return tmp_path / "glue"
 
 
@@ -167,10 +62,6 @@ def rows_of(tensors, task, split):
     return list(zip(own, tensors[f"{task}/{split}/target"].tolist(), strict=True))
 
 
-def target(task, label):
-    return float(np.float32(label)) if task == "stsb" else LABELS[task].index(label)
-
-
 def test_the_eight_tasks_have_glues_metrics():
     found = {task.name: (task.outputs, task.loss, task.metrics) for task in glue.TASKS}
     assert found == {
@@ -187,15 +78,27 @@ def test_the_eight_tasks_have_glues_metrics():
 
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n"])
-def test_every_table_is_read_to_the_last_byte_and_label(raw, ending):
+def test_every_table_is_read_to_the_last_byte_and_label(raw, ending, glue_tables):
     for task in TASKS:
-        write_table(raw / FOLDERS[task] / "train.tsv", task, "train", sentences(task, "train", 20), ending)
+        glue_tables.write_table(
+            raw / glue_tables.folders[task] / "train.tsv",
+            task,
+            "train",
+            glue_tables.sentences(task, "train", 20),
+            ending,
+        )
     tensors = prepare(raw, Options(tokenizer="bytes", validation=0.25, max_length=512))
     assert tensors["inputs"].dtype == np.int32
     for task in TASKS:
         wanted = {
-            "train": [(in_bytes(texts), target(task, label)) for texts, label in sentences(task, "train", 20)],
-            "test": [(in_bytes(texts), target(task, label)) for texts, label in sentences(task, "test", 8)],
+            "train": [
+                (in_bytes(texts), glue_tables.target(task, label))
+                for texts, label in glue_tables.sentences(task, "train", 20)
+            ],
+            "test": [
+                (in_bytes(texts), glue_tables.target(task, label))
+                for texts, label in glue_tables.sentences(task, "test", 8)
+            ],
         }
         assert rows_of(tensors, task, "test") == wanted["test"]
         parts = [rows_of(tensors, task, split) for split in ("train", "validation")]
@@ -217,9 +120,9 @@ def test_the_prepared_file_has_nothing_to_normalise(raw, tmp_path):
     np.testing.assert_array_equal(found.tensors["inputs"], tensors["inputs"])
 
 
-def test_only_the_tasks_that_are_asked_for_are_read(tmp_path):
+def test_only_the_tasks_that_are_asked_for_are_read(tmp_path, glue_tables):
     for task in ("rte", "cola"):
-        write_task(tmp_path, task)
+        glue_tables.write(tmp_path, task)
     tensors = prepare(tmp_path, Options(tasks=("rte", "cola"), tokenizer="bytes"))
     assert {name.partition("/")[0] for name in tensors} == {"inputs", "cola", "rte"}
     assert len(tensors["inputs"]) == 2 * 28
@@ -232,25 +135,25 @@ def test_only_the_tasks_that_are_asked_for_are_read(tmp_path):
     )
 
 
-def test_mrpc_is_read_as_microsoft_publishes_it_unless_glues_tables_are_there(raw):
+def test_mrpc_is_read_as_microsoft_publishes_it_unless_glues_tables_are_there(raw, glue_tables):
     folder = raw / "MRPC"
     for split, name in (("train", "train"), ("test", "test")):
-        rows = sentences("mrpc", f"microsoft {split}", 10)
-        write_table(folder / f"msr_paraphrase_{name}.txt", "mrpc", split, rows, "\r\n", "\ufeff")
+        rows = glue_tables.sentences("mrpc", f"microsoft {split}", 10)
+        glue_tables.write_table(folder / f"msr_paraphrase_{name}.txt", "mrpc", split, rows, "\r\n", "\ufeff")
     options = Options(tasks=("mrpc",), tokenizer="bytes", max_length=512)
     first = [rows_of(prepare(raw, options), "mrpc", "test")]
     (folder / "dev.tsv").unlink()
     first.append(rows_of(prepare(raw, options), "mrpc", "test"))
-    expected = [sentences("mrpc", "test", 8), sentences("mrpc", "microsoft test", 10)]
+    expected = [glue_tables.sentences("mrpc", "test", 8), glue_tables.sentences("mrpc", "microsoft test", 10)]
     assert first == [[(in_bytes(texts), int(label)) for texts, label in rows] for rows in expected]
     (folder / "msr_paraphrase_test.txt").unlink()
     with pytest.raises(DataError, match=r"train\.tsv and dev\.tsv, or msr_paraphrase_train\.txt and msr_.*_test\.txt"):
         prepare(raw, options)
 
 
-def test_the_few_rows_that_line_breaks_have_cut_are_left_out(raw):
+def test_the_few_rows_that_line_breaks_have_cut_are_left_out(raw, glue_tables):
     path = raw / "QQP" / "train.tsv"
-    write_table(path, "qqp", "train", sentences("qqp", "train", 2000))
+    glue_tables.write_table(path, "qqp", "train", glue_tables.sentences("qqp", "train", 2000))
     lines = path.read_text().split("\n")
     lines.insert(1000, "77\t1\t2\tA question that goes on")
     path.write_text("\n".join(lines))
@@ -293,12 +196,12 @@ def test_a_score_that_is_no_number_is_named(raw):
         prepare(raw, Options(tasks=("stsb",), tokenizer="bytes"))
 
 
-def test_limit_and_share_count_published_training_samples(raw):
+def test_limit_and_share_count_published_training_samples(raw, glue_tables):
     def sizes(**options):
         tensors = prepare(raw, Options(tasks=("rte", "mnli"), tokenizer="bytes", **options))
         return [[len(tensors[f"{task}/{split}/index"]) for split in SPLITS] for task in ("mnli", "rte")]
 
-    write_task(raw, "mnli", train=50)
+    glue_tables.write(raw, "mnli", train=50)
     assert sizes() == [[45, 5, 8], [18, 2, 8]]
     assert sizes(limit=30) == [[27, 3, 8], [18, 2, 8]]
     assert sizes(limit=10, validation=0.5) == [[5, 5, 8]] * 2
@@ -308,11 +211,11 @@ def test_limit_and_share_count_published_training_samples(raw):
         sizes(validation=0.001)
 
 
-def test_the_seed_chooses_each_tasks_validation_samples(raw):
+def test_the_seed_chooses_each_tasks_validation_samples(raw, glue_tables):
     def chosen(seed, tasks=("qnli", "rte")):
         options = Options(tasks=tasks, tokenizer="bytes", validation=0.3, max_length=512, seed=seed)
         tensors = prepare(raw, options)
-        rows = {task: [in_bytes(texts) for texts, _ in sentences(task, "train", 20)] for task in tasks}
+        rows = {task: [in_bytes(texts) for texts, _ in glue_tables.sentences(task, "train", 20)] for task in tasks}
         return {task: [rows[task].index(ids) for ids, _ in rows_of(tensors, task, "validation")] for task in tasks}
 
     first, second = chosen(0), chosen(1)
@@ -323,12 +226,14 @@ def test_the_seed_chooses_each_tasks_validation_samples(raw):
     assert {len(places) for places in drawn} == {6}
 
 
-def test_the_local_tokenizer_is_trained_on_training_texts_alone(raw):
+def test_the_local_tokenizer_is_trained_on_training_texts_alone(raw, glue_tables):
     options = Options(tasks=("sst2", "rte"), tokenizer="local", vocabulary=300)
     before = prepare(raw, options)
     assert before["inputs"].max() < 300
     assert (before["inputs"] >= 260).any()  # it has merged bytes
-    write_table(raw / "RTE" / "dev.tsv", "rte", "test", [((word, word), "entailment") for word in ["zzzz"] * 100])
+    glue_tables.write_table(
+        raw / "RTE" / "dev.tsv", "rte", "test", [((word, word), "entailment") for word in ["zzzz"] * 100]
+    )
     after = prepare(raw, options)
     assert rows_of(after, "rte", "train") == rows_of(before, "rte", "train")
     one_task = prepare(raw, Options(tasks=("sst2",), tokenizer="local", vocabulary=300))
@@ -351,12 +256,12 @@ def test_the_local_tokenizer_is_the_same_in_every_process(raw):
 
 
 @pytest.fixture(scope="module")
-def published_tokenizer(tmp_path_factory):
+def published_tokenizer(tmp_path_factory, glue_tables):
     """A tokenizer of RoBERTa's kind as transformers keeps it: the folder, and transformers' own."""
     folder = tmp_path_factory.mktemp("tokenizer")
     trained = tokenizers.ByteLevelBPETokenizer()
     special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-    texts = [" ".join(texts) for task in TASKS for texts, _ in sentences(task, "train", 20)]
+    texts = [" ".join(texts) for task in TASKS for texts, _ in glue_tables.sentences(task, "train", 20)]
     trained.train_from_iterator(texts, vocab_size=320, special_tokens=special, show_progress=False)
     trained.save_model(str(folder))
     vocabulary, merges = json.loads((folder / "vocab.json").read_text()), (folder / "merges.txt").read_text()
@@ -367,11 +272,11 @@ def published_tokenizer(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("name", "room"), [("", 512), ("", 24), ("tokenizer.json", 17), ("tokenizer.json", 8)])
-def test_ids_are_those_of_transformers(raw, published_tokenizer, name, room):
+def test_ids_are_those_of_transformers(raw, published_tokenizer, name, room, glue_tables):
     folder, own = published_tokenizer
     tensors = prepare(raw, Options(tokenizer=str(folder / name), max_length=room))
     for task in TASKS:
-        texts = [texts for texts, _ in sentences(task, "test", 8)]
+        texts = [texts for texts, _ in glue_tables.sentences(task, "test", 8)]
         expected = own(*map(list, zip(*texts, strict=True)), truncation="longest_first", max_length=room)["input_ids"]
         found = [ids for ids, _ in rows_of(tensors, task, "test")]
         # Of what spells a special token transformers makes one, which would be padding in the middle of a text.
@@ -464,9 +369,9 @@ def test_options_at_their_defaults_leave_no_trace():
 @pytest.mark.parametrize(
     ("task", "train", "test"), [("cola", 8551, 1043), ("rte", 2490, 277), ("sst2", 67349, 872), ("stsb", 5749, 1500)]
 )
-def test_the_published_files_have_their_published_numbers_of_rows(task, train, test):
-    if not (PUBLISHED / FOLDERS[task]).is_dir():
-        pytest.skip(f"no {FOLDERS[task]} in {PUBLISHED}")
+def test_the_published_files_have_their_published_numbers_of_rows(task, train, test, glue_tables):
+    if not (PUBLISHED / glue_tables.folders[task]).is_dir():
+        pytest.skip(f"no {glue_tables.folders[task]} in {PUBLISHED}")
     tensors = prepare(PUBLISHED, Options(tasks=(task,), tokenizer="bytes", max_length=8))
     aside = round(0.1 * train)
     assert [len(tensors[f"{task}/{split}/index"]) for split in SPLITS] == [train - aside, aside, test]

@@ -8,33 +8,11 @@ from tasktrace.settings import nyuv2
 
 SIZES = {"train": 2, "validation": 1, "test": 2}
 OPTIONS = nyuv2.Options(**SIZES)
-COUNTS = {"train": 3, "val": 2}
-SHAPES = {"image": (288, 384, 3), "label": (288, 384), "depth": (288, 384, 1), "normal": (288, 384, 3)}
-
-
-def npy_arrays(folder, number):
-    """What an image of the release holds; a fifth of the depths and normals is invalid, which is 0."""
-    rng = np.random.default_rng([len(folder), number])
-    valid = rng.random((288, 384, 1)) > 0.2
-    normals = rng.normal(size=SHAPES["normal"])
-    normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
-    return {
-        "image": rng.uniform(0, 1, SHAPES["image"]).astype(np.float32),
-        "label": rng.integers(-1, 13, SHAPES["label"]).astype(np.float32),
-        "depth": (rng.uniform(0.7, 9.99, SHAPES["depth"]) * valid).astype(np.float32),
-        "normal": (normals * valid).astype(np.float32),
-    }
 
 
 @pytest.fixture
-def release(tmp_path):
-    for folder, count in COUNTS.items():
-        for kind in SHAPES:
-            (tmp_path / folder / kind).mkdir(parents=True)
-        for number in range(count):
-            for kind, array in npy_arrays(folder, number).items():
-                np.save(tmp_path / folder / kind / f"{number}.npy", array)
-    return tmp_path
+def release(nyuv2_release):
+    return nyuv2_release
 
 
 def test_options_default_to_the_published_split():
@@ -42,9 +20,9 @@ def test_options_default_to_the_published_split():
     assert (options.train + options.validation, options.validation, options.test) == (795, 159, 654)
 
 
-def test_the_release_is_what_is_stored(release):
+def test_the_release_is_what_is_stored(release, nyuv2_arrays):
     tensors = nyuv2.prepare(release, OPTIONS)
-    raw = [npy_arrays("train", number) for number in range(3)] + [npy_arrays("val", number) for number in range(2)]
+    raw = [nyuv2_arrays("train", number) for number in range(3)] + [nyuv2_arrays("val", number) for number in range(2)]
     rows = np.concatenate([tensors[f"normals/{split}/index"] for split in SIZES])
     np.testing.assert_array_equal(np.sort(rows), np.arange(5))
     for split, size in SIZES.items():

@@ -1,5 +1,6 @@
 """A step is what an obvious implementation of it does, and a group trains under the same conditions as its tasks."""
 
+import copy
 import dataclasses
 
 import pytest
@@ -122,6 +123,28 @@ def test_with_batch_norm_each_task_is_normalised_by_its_own_batch(prepared, make
     assert torch.allclose(own.running_mean, plain.running_mean, atol=1e-5)
     assert torch.allclose(own.running_var, plain.running_var, rtol=1e-4)
     assert own.num_batches_tracked.item() == 2 * STEPS
+
+
+@pytest.mark.parametrize("method", ["umtg", "pcgrad", "mgda_ub"])
+@pytest.mark.parametrize("tasks", [("digits1", "digits2"), ("digits2", "digits1")])
+@pytest.mark.usefixtures("own_models")
+def test_running_statistics_move_by_a_tenth_to_each_task_s_batch_in_the_group_s_order(
+    prepared, make_spec, make_engine, tasks, method
+):
+    spec = make_spec(tasks, method, model={"name": "with_batch_norm", "version": 1})
+    engine = make_engine(spec)
+    convolution, norm = copy.deepcopy(engine.model.encoder[0]), engine.model.encoder[1]
+    engine.begin_epoch(0)
+    engine.step(0)
+    mean, variance = torch.zeros(4), torch.ones(4)
+    for task in tasks:
+        positions = Order(task, 300, 32, spec["seed"]).batches(0, 1)[0]
+        entering = convolution(pixels_and_targets(prepared, task, positions)[0]).transpose(0, 1).flatten(1).detach()
+        mean = 0.9 * mean + 0.1 * entering.mean(dim=1)
+        variance = 0.9 * variance + 0.1 * entering.var(dim=1, correction=1)
+    torch.testing.assert_close(norm.running_mean, mean)
+    torch.testing.assert_close(norm.running_var, variance)
+    assert norm.num_batches_tracked.item() == 2
 
 
 def test_the_losses_of_steps_not_yet_taken_are_not_numbers(make_spec, make_engine):

@@ -1,5 +1,7 @@
 """The trajectory's file."""
 
+import math
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -45,3 +47,13 @@ def test_the_same_rows_give_the_same_bytes_and_others_do_not(tmp_path):
         contents.append((tmp_path / f"{number}.parquet").read_bytes())
     assert contents[0] == contents[1]
     assert contents[0] != contents[2]
+
+
+def test_the_sign_of_a_nan_which_a_resume_state_loses_is_not_written(tmp_path):
+    contents = []
+    for number, nan in enumerate((math.nan, -math.nan)):
+        write_trajectory(tmp_path / f"{number}.parquet", [Row(1, 1, "", "train", "cosine.mean_negative", nan)])
+        contents.append((tmp_path / f"{number}.parquet").read_bytes())
+    assert math.copysign(1, -math.nan) != math.copysign(1, math.nan)
+    assert contents[0] == contents[1]
+    assert math.isnan(pq.read_table(tmp_path / "1.parquet").column("value")[0].as_py())

@@ -53,6 +53,8 @@ class Task:
         loss: The training loss, averaged over samples or known pixels (natural logarithm, so cross-entropy is in nats).
         metric: The generalisation metric G on unseen data; shares are fractions of 1, angles degrees.
         more_metrics: Further metrics, which study B compares as well.
+        is_noise: Whether its labels are permuted: on unseen data its metric is chance, whatever a model has learnt, so
+            that study B's comparisons leave it out.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Task:
     loss: Loss = "cross_entropy"
     metric: Metric = "accuracy"
     more_metrics: tuple[Metric, ...] = ()
+    is_noise: bool = False
 
     @property
     def higher_is_better(self) -> bool:

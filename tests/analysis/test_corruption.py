@@ -47,7 +47,13 @@ def write(tmp_path):
         pd.DataFrame({"epoch": [1]}).to_parquet(folder / "trajectory.parquet")
         run = {
             "run": f"{arm}/selected/seed{seed}",
-            "spec": {"tasks": tasks_of(arm), "seed": seed, "point": {"learning_rate": 0.1}, "best_epoch": 3},
+            "spec": {
+                "data": {"name": "digit_traits"},
+                "tasks": tasks_of(arm),
+                "seed": seed,
+                "point": {"learning_rate": 0.1},
+                "best_epoch": 3,
+            },
             "trajectory": file_digest(folder / "trajectory.parquet"),
         }
         (folder / "run.json").write_text(json.dumps(run))

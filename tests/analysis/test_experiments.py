@@ -9,7 +9,7 @@ import pytest
 from tasktrace.analysis.baseline import baselines
 from tasktrace.analysis.experiments import analyse_experiments, experiments_table, results_table
 from tasktrace.analysis.fronts import COUNTS_COLUMNS, METHODS_COLUMNS, pareto_counts, pareto_methods
-from tasktrace.analysis.metrics import delta_m, directions, metric_columns
+from tasktrace.analysis.metrics import counted, delta_m, directions, metric_columns
 from tasktrace.analysis.runs import FinishedRun
 from tasktrace.errors import DataError
 from tasktrace.files import file_digest
@@ -323,3 +323,8 @@ def test_a_tie_on_validation_is_chosen_once_the_first():
     table = experiments_table(rows(("umtg", "adam", 0.1, 0.9, 0.3), ("umtg", "adam", 0.2, 0.9, 0.3)))
     assert table["chosen"].tolist() == [True, False]
     assert table["pareto_full"].tolist() == [True, True]
+
+
+def test_a_task_whose_labels_are_noise_counts_in_nothing():
+    noise = Task(name="noisy", outputs=10, is_noise=True)
+    assert counted([DIGIT, noise, INK]) == [DIGIT, INK]

@@ -920,3 +920,14 @@ def test_gradients_of_tasks_with_inputs_of_their_own_are_not_compared(configure)
     grid = {**GRID, "methods": {"umtg": ["adam"]}, "similarity": watched}
     configure("settings/digits.yaml", experiments=grid)
     assert_refused(f"{DIGITS}: experiments.similarity", "tasks of this setting have inputs of their own; take it out")
+
+
+def test_a_task_whose_labels_are_noise_has_no_baseline(configure):
+    grid = {**GRID, "methods": {"umtg": ["adam"]}, "tasks": ["digits1", "noisy_digits"]}
+    configure("settings/digits.yaml", experiments=grid)
+    arms = Study.load().grid_arms("digits")
+    assert [arm.group for arm in arms] == ["grid_stl.digits1", "grid_stl.digits1", "grid"]
+    assert arms[-1].tasks == ("digits1", "noisy_digits")
+    configure("settings/digits.yaml", experiments={"tasks": ["noisy_digits", "noisy_digits"]})
+    with pytest.raises(ConfigError):
+        Study.load()

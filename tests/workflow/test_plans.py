@@ -21,19 +21,19 @@ def test_everything_can_be_planned_before_any_data_is_there(fresh):
         **dict.fromkeys([*grid, *refitted], 1),
         **drawn,
     }
-    # Fashion has 11 arms (three tasks alone, two groups under four methods) and sixteen points. Its grid has three
-    # tasks alone with six rates, 23 pairs of method and optimizer with ten, of which nine arms are refitted. Digit
+    # Fashion has 11 arms (three tasks alone, two groups under four methods) and sixteen points. Its grid has two tasks
+    # alone (the noisy one has no baseline) with six rates, 23 pairs with ten, of which eight arms are refitted. Digit
     # pairs have three targets alone, two groups, and ten auxiliary sets of each target, which take the targets' points.
     # The grid of the digit traits has three tasks alone with two rates, 14 pairs with four, a watched arm.
     watched = ["similarity", "figure_b4", "figure_b_a5", "figure_b_a6", "figure_b_a7"]
     small = ["study_toy", "study_invariance", "figure_b1", "figure_b_a1", "figure_b_a2", "table_b1"]
     assert fresh.planned("all") == {
         "prepare": 4,
-        "train": 28 + 11 * 16 + 3 * (3 * 6 + 23 * 10) + 5 * 2 + 3 * (3 * 2 + 14 * 4),
-        "select": 12 + 11 + 9 + 35 + 1,
-        "train_selected": 30 + 33 + 3 * 9 + 105 + 3,
+        "train": 28 + 11 * 16 + 3 * (2 * 6 + 23 * 10) + 5 * 2 + 3 * (3 * 2 + 14 * 4),
+        "select": 12 + 11 + 8 + 35 + 1,
+        "train_selected": 30 + 33 + 3 * 8 + 105 + 3,
         "measure": 27 + 33 + 105,
-        "refit": 3 + 3 * 9,
+        "refit": 3 + 3 * 8,
         **dict.fromkeys(["analyse", "factors", "figure_a1", "figure_a2", "figure_a3", "table_a1", "report_tables"], 3),
         **dict.fromkeys(grid, 3),
         **dict.fromkeys(["figure_a4", *refitted], 2),

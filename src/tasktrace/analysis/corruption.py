@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from tasktrace.analysis import published_b
-from tasktrace.analysis.metrics import STD, directions, metric_column
+from tasktrace.analysis.metrics import STD, counted, directions, metric_column
 from tasktrace.analysis.runs import FinishedRun, read_runs
 from tasktrace.config import Arm
 from tasktrace.config.study import identity
@@ -87,7 +87,9 @@ def read_refitted(folder: Path, run: FinishedRun) -> RefittedRun:
     found = file_digest(table_path)
     if found != record["sha256"]:
         raise DamagedFileError(f"{table_path}: sha256 {found}, but corrupted.json says {record['sha256']}; {remedy}")
-    return RefittedRun(run.arm, record["spec"], pd.read_parquet(table_path))
+    scores = pd.read_parquet(table_path)
+    names = [task.name for task in counted(run.tasks)]
+    return RefittedRun(run.arm, record["spec"], scores[scores["task"].isin(names)])
 
 
 def _check_alike(folders: list[Path], runs: list[RefittedRun]) -> None:

@@ -14,7 +14,16 @@ import pandas as pd
 from tasktrace.analysis import published_b
 from tasktrace.analysis.baseline import Baseline, baseline_table, baselines
 from tasktrace.analysis.fronts import pareto_counts, pareto_methods
-from tasktrace.analysis.metrics import STD, columns_of, delta_m, directions, metric_columns, metric_values, with_std
+from tasktrace.analysis.metrics import (
+    STD,
+    columns_of,
+    counted,
+    delta_m,
+    directions,
+    metric_columns,
+    metric_values,
+    with_std,
+)
 from tasktrace.analysis.pareto import optimal, undominated_by
 from tasktrace.analysis.runs import FinishedRun, read_runs
 from tasktrace.config.experiments import GROUP, in_grid
@@ -47,7 +56,7 @@ def analyse_experiments(setting: str, folders: list[Path], out: Path, identities
     together = [run for run in runs if run.arm.group == GROUP]
     if not together:
         raise DataError(f"{setting}: no finished run with a method in its grid: there is nothing to compare")
-    alone = baselines(setting, [run for run in runs if run.arm.group != GROUP], together[0].tasks)
+    alone = baselines(setting, [run for run in runs if run.arm.group != GROUP], counted(together[0].tasks))
     rows = pd.DataFrame([run_row(run, alone) for run in together])
     experiments = experiments_table(rows)
     write_table(out / "experiment_runs.csv", rows)
@@ -120,7 +129,7 @@ def run_row(run: FinishedRun, alone: list[Baseline]) -> dict[str, Any]:
 
     A run of which a loss, or at every epoch some metric, was not finite counts as diverged, and has no numbers.
     """
-    columns = columns_of(run.tasks)
+    columns = columns_of(counted(run.tasks))
     higher = directions(columns)
     point = {name: run.spec["point"][name] for name in _POINT}
     row = {"method": run.arm.method, "optimizer": run.arm.optimizer, **point, "seed": run.spec["seed"]}

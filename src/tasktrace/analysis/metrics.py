@@ -23,6 +23,11 @@ def metric_columns(table: pd.DataFrame) -> list[str]:
     return [str(name) for name in table if "." in str(name) and not str(name).endswith(STD)]
 
 
+def counted(tasks: Sequence[Task]) -> list[Task]:
+    """The tasks whose metrics study B compares: not those whose labels are noise."""
+    return [task for task in tasks if not task.is_noise]
+
+
 def columns_of(tasks: Sequence[Task]) -> list[str]:
     """The columns of all metrics of tasks, task by task."""
     return [metric_column(task.name, metric) for task in tasks for metric in task.metrics]
@@ -58,10 +63,10 @@ def delta_m(values: Values, baseline: Values, higher: Flags) -> Values:
 
 
 def metric_values(run: FinishedRun, split: str) -> pd.DataFrame:
-    """All metrics of all tasks by epoch, from 1 on; a trajectory calls every task's first metric ``metric``."""
+    """All metrics of the tasks that count, by epoch from 1 on; a trajectory calls a task's first metric ``metric``."""
     series = {
         metric_column(task.name, metric): run.series(task.name, split, "metric" if metric == task.metric else metric)
-        for task in run.tasks
+        for task in counted(run.tasks)
         for metric in task.metrics
     }
     return pd.DataFrame(series).drop(0, errors="ignore")

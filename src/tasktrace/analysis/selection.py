@@ -7,6 +7,7 @@ import pandas as pd
 
 from tasktrace.analysis.baseline import Baseline, baselines, candidate
 from tasktrace.analysis.experiments import run_row
+from tasktrace.analysis.metrics import counted
 from tasktrace.analysis.runs import FinishedRun, read_runs
 from tasktrace.config import Arm
 from tasktrace.config.experiments import in_grid
@@ -89,7 +90,7 @@ def _of_grid(arm: str, runs: list[FinishedRun]) -> list[dict[str, Any]]:
         points.setdefault(canonical_json(run.spec["point"]), []).append(run)
     if own[0].arm.method is None:
         return [_alone_at(seeds) for seeds in points.values()]
-    baseline = baselines(setting, alone, own[0].tasks)
+    baseline = baselines(setting, alone, counted(own[0].tasks))
     return [_together_at(seeds, baseline) for seeds in points.values()]
 
 

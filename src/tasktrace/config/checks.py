@@ -87,6 +87,10 @@ def _check_figure(block: Spec, tasks_alone: Collection[str], where: str) -> None
 def _check_experiments(experiments: Spec, config: Spec, declared: Declaration, where: str) -> None:
     for task in experiments["tasks"]:
         check_known(task, declared.tasks, "task", f"{where}.tasks")
+    if all(declared.tasks[task].is_noise for task in experiments["tasks"]):
+        raise ConfigError(
+            f"{where}.tasks: nothing to compare: the labels of {', '.join(experiments['tasks'])} are noise"
+        )
     for optimizer in experiments["alone"]["optimizers"]:
         check_known(optimizer, config["optimizers"], "optimizer", f"{where}.alone.optimizers")
     for method, optimizers in experiments["methods"].items():

@@ -1,5 +1,6 @@
 """Study B's grid: every method with every optimizer at every learning rate is an experiment of its own."""
 
+from collections.abc import Collection
 from typing import Any
 
 from tasktrace.config.arms import SELECTED, Arm, Run, point_name
@@ -10,12 +11,13 @@ ALONE = "grid_stl."
 Spec = dict[str, Any]
 
 
-def grid_arms(setting: str, block: Spec | None) -> list[Arm]:
+def grid_arms(setting: str, block: Spec | None, noise: Collection[str]) -> list[Arm]:
     """The arms of a setting's grid: every task alone, then every method with each of its optimizers.
 
     Args:
         setting: The setting's name.
         block: The setting's ``experiments``; None if it has none.
+        noise: Tasks that are compared with nothing, and so are not trained alone.
     """
     if block is None:
         return []
@@ -24,6 +26,7 @@ def grid_arms(setting: str, block: Spec | None) -> list[Arm]:
         Arm(setting, f"{ALONE}{task}", (task,), None, optimizer)
         for optimizer in block["alone"]["optimizers"]
         for task in tasks
+        if task not in noise
     ]
     together = [
         Arm(setting, GROUP, tasks, method, optimizer)

@@ -111,7 +111,9 @@ class Study:
 
     def grid_arms(self, setting: str) -> list[Arm]:
         """The arms of study B's grid over the setting's tasks; none if the setting has no ``experiments``."""
-        return grid_arms(setting, self.find_setting(setting).get("experiments"))
+        block = self.find_setting(setting).get("experiments")
+        noise = [task.name for task in self._tasks(setting).values() if task.is_noise]
+        return grid_arms(setting, block, noise)
 
     def grid_runs_of(self, setting: str) -> list[Run]:
         """All runs of a setting's grid."""

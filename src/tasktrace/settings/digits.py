@@ -16,7 +16,7 @@ VERSION = 1
 TASKS = (
     Task(name="digits1", outputs=10),
     Task(name="digits2", outputs=10),
-    Task(name="noisy_digits", outputs=10),
+    Task(name="noisy_digits", outputs=10, is_noise=True),
 )
 
 WHITE = 16

@@ -23,7 +23,7 @@ VERSION = 1
 TASKS = (
     Task(name="fashion1", outputs=10),
     Task(name="fashion2", outputs=10),
-    Task(name="noisy_fashion", outputs=10),
+    Task(name="noisy_fashion", outputs=10, is_noise=True),
     Task(name="notmnist", outputs=10),  # prepared only with the option `notmnist`
 )
 

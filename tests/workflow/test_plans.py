@@ -17,7 +17,12 @@ def test_everything_can_be_planned_before_any_data_is_there(fresh):
     # refitted.
     assert fresh.planned("demo") == {
         **DIGITS,
-        "train": 18 + 2 + 4 * 2, "select": 9 + 3, "train_selected": 27 + 3, "measure": 27, "factors": 1, "refit": 3,
+        "train": 18 + 2 + 4 * 2,
+        "select": 9 + 3,
+        "train_selected": 27 + 3,
+        "measure": 27,
+        "factors": 1,
+        "refit": 3,
         **dict.fromkeys([*grid, *refitted], 1),
         **drawn,
     }

@@ -107,10 +107,16 @@ def loss_axis(axes: Axes, subs: tuple[float, ...] = (1.0, 2.0, 5.0)) -> None:
     axes.tick_params(axis="x", labelrotation=45)
 
 
+_LABELLED = ((100.0, (1.0,)), (5.0, (1.0, 2.0, 5.0)), (0.0, (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)))
+"""From which ratio of the largest to the smallest loss on, which multiples of the powers of ten are labelled."""
+
+
 def small_loss_axis(axes: Axes, curves: Iterable[Curve]) -> None:
-    """:func:`loss_axis` of a panel too narrow for three labels a decade, but of a range that has more decades."""
+    """:func:`loss_axis` of a small panel: labels a decade by how many decades its curves and points have."""
     losses = pd.concat([curve.points["loss"] for curve in curves])
-    loss_axis(axes, (1.0,) if losses.max() > 100 * losses.min() else (1.0, 2.0, 5.0))
+    ratio = losses.max() / losses.min()
+    labelled = next((subs for least, subs in _LABELLED if ratio > least), (1.0,))
+    loss_axis(axes, labelled)
 
 
 def limit_to_learning(axes: Axes, curves: Iterable[Curve], metric: MetricLabel) -> None:

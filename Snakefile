@@ -28,17 +28,17 @@ include: "workflow/rules/report.smk"
 
 
 rule all:
-    localrule: True
     default_target: True
     input:
         results_of(config["settings"]),
         small_study_results(),
+    localrule: True
 
 
 rule demo:
-    localrule: True
     input:
         results_of(config["demo"]),
+    localrule: True
 
 
 for figure in FIGURES:
@@ -46,9 +46,9 @@ for figure in FIGURES:
     rule:
         name:
             f"fig_{figure}"
-        localrule: True
         input:
             figure_files(figure, config["settings"]),
+        localrule: True
 
 
 for page in PAGES:
@@ -56,9 +56,9 @@ for page in PAGES:
     rule:
         name:
             f"tab_{page}"
-        localrule: True
         input:
             table_files(f"tab_{page}", config["settings"]),
+        localrule: True
 
 
 for figure, study in STUDY_FIGURES.items():
@@ -66,12 +66,12 @@ for figure, study in STUDY_FIGURES.items():
     rule:
         name:
             f"fig_{figure}"
-        localrule: True
         input:
             f"results/figures/{study}/fig_{figure}.png",
+        localrule: True
 
 
 rule tab_b1:
-    localrule: True
     input:
         rules.table_b1.output.html,
+    localrule: True

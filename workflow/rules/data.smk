@@ -26,10 +26,10 @@ rule prepare:
 rule check:
     log:
         "logs/check.log",
+    localrule: True
     conda:
         "../envs/tasktrace.yaml"
     threads: 1
-    localrule: True
     resources:
         mem_mb=2000,
         runtime=10,

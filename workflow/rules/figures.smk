@@ -45,10 +45,10 @@ for figure, tables in FIGURES.items():
             f"logs/figure_{figure}/{{setting}}.log",
         benchmark:
             f"results/benchmarks/figure_{figure}/{{setting}}.tsv"
+        localrule: True
         conda:
             "../envs/tasktrace.yaml"
         threads: 1
-        localrule: True
         resources:
             mem_mb=2000,
             runtime=10,
@@ -83,10 +83,10 @@ for page, tables in PAGES.items():
             f"logs/table_{page}/{{setting}}.log",
         benchmark:
             f"results/benchmarks/table_{page}/{{setting}}.tsv"
+        localrule: True
         conda:
             "../envs/tasktrace.yaml"
         threads: 1
-        localrule: True
         resources:
             mem_mb=2000,
             runtime=10,

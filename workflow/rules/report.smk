@@ -19,10 +19,10 @@ rule report_tables:
         "logs/report_tables/{setting}.log",
     benchmark:
         "results/benchmarks/report_tables/{setting}.tsv"
+    localrule: True
     conda:
         "../envs/tasktrace.yaml"
     threads: 1
-    localrule: True
     resources:
         mem_mb=2000,
         runtime=10,

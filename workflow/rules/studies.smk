@@ -52,10 +52,10 @@ for figure, study in STUDY_FIGURES.items():
             f"logs/figure_{figure}/{study}.log",
         benchmark:
             f"results/benchmarks/figure_{figure}/{study}.tsv"
+        localrule: True
         conda:
             "../envs/tasktrace.yaml"
         threads: 1
-        localrule: True
         resources:
             mem_mb=2000,
             runtime=10,
@@ -84,10 +84,10 @@ rule table_b1:
         "logs/table_b1/toy.log",
     benchmark:
         "results/benchmarks/table_b1/toy.tsv"
+    localrule: True
     conda:
         "../envs/tasktrace.yaml"
     threads: 1
-    localrule: True
     resources:
         mem_mb=2000,
         runtime=10,

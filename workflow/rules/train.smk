@@ -54,10 +54,10 @@ rule select:
         "logs/select/{arm}.log",
     benchmark:
         "results/benchmarks/select/{arm}.tsv"
+    localrule: True
     conda:
         "../envs/tasktrace.yaml"
     threads: 1
-    localrule: True
     resources:
         mem_mb=2000,
         runtime=10,

@@ -10,7 +10,7 @@ from matplotlib.ticker import NullFormatter
 
 from tasktrace.analysis.tables import table
 from tasktrace.errors import DataError
-from tasktrace.figures.style import STL, legend_below, new_figure, optimizer_styles, panels_area, save, seeds_phrase
+from tasktrace.figures.style import STL, legend_below, new_figure, optimizer_styles, panels_area, save, spread_phrase
 
 WIDE = 20.0
 """If the largest |Delta_m| is so many times the median, the axis is logarithmic away from zero."""
@@ -85,6 +85,5 @@ def _entries(results: pd.DataFrame) -> list[Line2D]:
 
 
 def _caption(results: pd.DataFrame) -> str:
-    return (
-        f"Mean ± std over {seeds_phrase(results['seeds'])}; beside each method the learning rate that validation chose."
-    )
+    seeds = spread_phrase(results["seeds"])
+    return f"Of each method {seeds}; beside it the learning rate that validation chose."

@@ -21,7 +21,7 @@ from tasktrace.figures.style import (
     new_figure,
     panels_area,
     save,
-    seeds_phrase,
+    spread_phrase,
 )
 
 LINE = 100
@@ -99,8 +99,8 @@ def _entries() -> list[Line2D | Patch]:
 
 def _caption(method: str, drawn: pd.DataFrame, left_out: list[str]) -> str:
     text = (
-        f"{method}: change of the share of the clean metric that is left under corruption, mean over severities, and "
-        f"mean ± std over {seeds_phrase(drawn['seeds'])}."
+        f"{method}: change of the share of the clean metric that is left under corruption, mean over severities; "
+        f"{spread_phrase(drawn['seeds'])}."
     )
     if left_out:
         text += f" Left out by configuration: {', '.join(name.replace('_', ' ') for name in left_out)}."

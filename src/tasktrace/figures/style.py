@@ -218,6 +218,12 @@ def seeds_phrase(counts: Iterable[float]) -> str:
     return "one seed" if known == [1] else f"{' or '.join(map(str, known))} seeds"
 
 
+def spread_phrase(counts: Iterable[float]) -> str:
+    """What bars with their errors are: one seed has no error."""
+    phrase = seeds_phrase(counts)
+    return phrase if phrase == "one seed" else f"mean ± std over {phrase}"
+
+
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure of a size in inches, without any window system."""
     mpl.rcParams.update(

@@ -61,6 +61,19 @@ for page in PAGES:
         localrule: True
 
 
+# Figure A4 is figure 2 of other settings, and table A2 stands on the page of table 2.
+rule fig_b_a4:
+    input:
+        figure_files("b2", config["settings"]),
+    localrule: True
+
+
+rule tab_b_a2:
+    input:
+        table_files("tab_b2", config["settings"]),
+    localrule: True
+
+
 for figure, study in STUDY_FIGURES.items():
 
     rule:

@@ -52,6 +52,7 @@ def test_the_targets_have_names(fresh):
         assert fresh.planned(f"fig_{figure}")[f"figure_{figure}"] == settings
     for figure in ("b4", "b_a5", "b_a6", "b_a7", "b1", "b_a1", "b_a2"):
         assert fresh.planned(f"fig_{figure}")[f"figure_{figure}"] == 1
+    assert fresh.planned("fig_b_a4")["figure_b2"] == fresh.planned("tab_b_a2")["table_b2"] == 3
     for name, settings in {"fig_b2": 3, "fig_b_a3": 3, "fig_b_a8": 2}.items():
         assert fresh.planned(name)[name.replace("fig", "figure")] == settings
     tables = {"a1": 3, "b1": 1, "b2": 3, "b_a8": 2}

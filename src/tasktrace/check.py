@@ -90,7 +90,7 @@ def _raw_state(study: Study, name: str, prepared: Path) -> tuple[str, list[str]]
             return counted, [f"{name}: {counted}; put them here yourself ({placed}):\n{how_to_fetch(absent)}"]
         how = f"`snakemake --cores 1 {prepared}` downloads them, or put them here yourself"
         return f"{counted}; {how}:\n{how_to_fetch(absent)}", []
-    if placed and not raw.exists():
+    if placed and not (raw.is_dir() and any(raw.iterdir())):
         return "no raw data", [f"{name}: no raw data in {raw}; put it there yourself: {placed}"]
     verify(sources)
     if sources:

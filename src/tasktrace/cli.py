@@ -154,10 +154,10 @@ def _report(given: argparse.Namespace) -> None:
     write_report(given.setting, given.tables or _tables(given.setting), selected, out)
 
 
-def _check(_given: argparse.Namespace) -> None:
+def _check(given: argparse.Namespace) -> None:
     from tasktrace.check import check
 
-    check(_study())
+    check(_study() if given.config is None else Study(given.config))
 
 
 def _tables(setting: str) -> Path:
@@ -286,6 +286,7 @@ def _parser() -> argparse.ArgumentParser:
     report.set_defaults(verb=_report)
 
     check = verbs.add_parser("check", help="say what this machine lacks for the study, and where to put it")
+    check.add_argument("--config", type=json.loads, help="the study as JSON (default: config/config.yaml)")
     check.set_defaults(verb=_check)
     return parser
 

@@ -15,7 +15,7 @@ from tasktrace.errors import TasktraceError
 try:
     for path in workflow.configfiles:
         read_yaml(Path(path))  # Snakemake's own reading lets a key stand twice
-    STUDY = Study(config)
+    STUDY = Study(config, where=" with ".join(map(str, workflow.configfiles)))
 except TasktraceError as error:
     raise WorkflowError(str(error)) from None
 

@@ -33,5 +33,7 @@ rule check:
     resources:
         mem_mb=2000,
         runtime=10,
+    params:
+        config=json.dumps(config),
     shell:
-        "tasktrace check 2>&1 | tee {log}"
+        "tasktrace check --config {params.config:q} 2>&1 | tee {log}"

@@ -152,7 +152,8 @@ def build_augmentation(name: str, tasks: Sequence[Task], data: DeviceData, seed:
             raise ConfigError(
                 f"augmentation {name!r} needs tasks that share their inputs and have a map of the inputs' size, with "
                 f"one of the losses {', '.join(_FOLLOW)}; task {task.name!r} has {task.loss} and targets of shape "
-                f"{tuple(shape[1:])}, inputs are {tuple(size)}; take it out of the setting"
+                f"{tuple(shape[1:])}, inputs are {tuple(size)}; take `augmentation` out of the "
+                "setting's training or experiments"
             )
     return ScaleCropFlip(tasks, seed)
 

@@ -29,14 +29,16 @@ class Features:
         self._encoder, self._data, self._pictures = encoder, data, pictures
         first = self._computed(pictures[:1])
         is_small = first.numel() * first.element_size() * len(pictures) <= _REMEMBERED_BYTES
-        chunks = pictures.split(chunk_size(pictures)) if is_small else ()
-        self._remembered = torch.cat([self._computed(own) for own in chunks]) if is_small else None
+        self._remembered = self._all(pictures) if is_small else None
 
     def __getitem__(self, positions: Tensor) -> Tensor:
         """The features of the pictures at positions (m,), shape (m, ...)."""
         if self._remembered is not None:
             return self._remembered[positions]
-        return torch.cat([self._computed(self._pictures[own]) for own in positions.split(chunk_size(self._pictures))])
+        return self._all(self._pictures[positions])
+
+    def _all(self, pictures: Tensor) -> Tensor:
+        return torch.cat([self._computed(own) for own in pictures.split(chunk_size(pictures))])
 
     def _computed(self, pictures: Tensor) -> Tensor:
         with torch.no_grad():

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from tasktrace.settings.prepared import read_prepared
 from tasktrace.training.checkpoints import kept_epochs, verify
 from tasktrace.training.data import Order
 from tasktrace.training.device import configure, describe
-from tasktrace.training.tallies import chunk_size, tally
+from tasktrace.training.tallies import chunk_size, take_in, tally
 
 CLEAN = "clean"
 """Stands for the corruption of pictures as they are, at severity 0, seen by the heads as they were trained."""
@@ -207,15 +208,15 @@ class _Testing:
 
     def scores(self, pictures: Tensor, heads: dict[str, nn.Module], corruption: str, severity: int) -> list[Score]:
         """All metrics of all tasks on test pictures (n, C, H, W) under one corruption."""
-        run, encoder = self._run, self._run.parts.model.encoder
+        run = self._run
         tallies = {task.name: tally(task, self._targets[task.name]) for task in run.tasks}
-        together = [list(tallies)] if run.data.shared else [[name] for name in tallies]
+
+        def inputs(name: str) -> Iterator[Tensor]:
+            chunks = self._positions[name].split(chunk_size(pictures))
+            return (run.data.normalise(pictures[own].to(self._device)) for own in chunks)
+
         with torch.inference_mode():
-            for names in together:
-                for own in self._positions[names[0]].split(chunk_size(pictures)):
-                    features = encoder(run.data.normalise(pictures[own].to(self._device)))
-                    for name in names:
-                        tallies[name].add(heads[name](features))
+            take_in(tallies, run.parts.model.encoder, heads, inputs, run.data.shared)
             values = {task: own.values()[1:] for task, own in tallies.items()}
         return [
             Score(task.name, metric, corruption, severity, value.item())

@@ -212,6 +212,11 @@ def spread(mean: float, std: float, factor: float = 1.0, digits: int = 3) -> str
     return text if pd.isna(std) else f"{text} ± {factor * std:.2g}"
 
 
+def signed_spread(mean: float, std: float) -> str:
+    """A change with its sign and its deviation, if it has one."""
+    return signed(mean) if pd.isna(std) else f"{signed(mean)} ± {std:.2g}"
+
+
 def seeds_phrase(counts: Iterable[float]) -> str:
     """How many seeds something is a mean over, where curves or bars may differ in that."""
     known = sorted({int(count) for count in counts if not pd.isna(count)})

@@ -10,12 +10,9 @@ from tasktrace.analysis.metrics import metric_columns
 from tasktrace.analysis.tables import table
 from tasktrace.errors import DataError
 from tasktrace.figures.page import html_table, page, scrolled
-from tasktrace.figures.style import metric_label, signed, spread
+from tasktrace.figures.style import metric_label, signed_spread, spread
 from tasktrace.files import write_text
 from tasktrace.rows import write_table
-
-DIGITS = 3
-"""Significant digits of Delta_m on the page."""
 
 CSV_DIGITS = 6
 """Significant digits in the CSVs."""
@@ -154,8 +151,7 @@ def _alone(baseline: pd.DataFrame, columns: list[str]) -> list[str]:
 
 
 def _delta(row: dict[Any, Any], prefix: str) -> str:
-    mean, std = row[f"{prefix}delta_m"], row[f"{prefix}delta_m_std"]
-    return signed(mean, DIGITS) if pd.isna(std) else f"{signed(mean, DIGITS)} ± {std:.2g}"
+    return signed_spread(row[f"{prefix}delta_m"], row[f"{prefix}delta_m_std"])
 
 
 def _published(row: dict[Any, Any]) -> str:

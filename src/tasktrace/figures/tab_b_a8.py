@@ -10,7 +10,7 @@ from tasktrace.analysis.corruption import ALONE, MEAN
 from tasktrace.analysis.tables import table
 from tasktrace.errors import DataError
 from tasktrace.figures.page import html_table, page, scrolled
-from tasktrace.figures.style import metric_label, metric_name, signed, spread
+from tasktrace.figures.style import metric_label, metric_name, signed_spread, spread
 from tasktrace.files import write_text
 from tasktrace.rows import write_table
 
@@ -75,8 +75,7 @@ def _deltas_table(deltas: pd.DataFrame, methods: list[str]) -> str:
 
 
 def _delta(row: dict[Any, Any]) -> str:
-    text = signed(row["delta"])
-    return text if pd.isna(row["delta_std"]) else f"{text} ± {row['delta_std']:.2g}"
+    return signed_spread(row["delta"], row["delta_std"])
 
 
 def _scores_text(is_published: bool) -> str:

@@ -1,11 +1,13 @@
 """The evaluation at the end of an epoch: whole splits, eval mode."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 from tasktrace.settings.prepared import SPLITS
 from tasktrace.training.engine import Engine
-from tasktrace.training.tallies import chunk_size, tally
+from tasktrace.training.tallies import chunk_size, take_in, tally
 from tasktrace.training.trajectory import Row
 
 
@@ -32,11 +34,10 @@ def _values(engine: Engine, split: str) -> list[list[Tensor]]:
     """Loss and metrics of every task on a split."""
     data, model = engine.data, engine.model
     tallies = {task.name: tally(task, data.targets[task.name, split]) for task in engine.tasks}
-    together = [list(tallies)] if data.shared else [[name] for name in tallies]
-    size = chunk_size(data.inputs)
-    for names in together:
-        for rows in data.rows[names[0], split].split(size):
-            features = model.encoder(data.normalised(rows))
-            for name in names:
-                tallies[name].add(model.heads[name](features))
+    heads = {name: model.heads[name] for name in tallies}
+
+    def inputs(name: str) -> Iterator[Tensor]:
+        return (data.normalised(rows) for rows in data.rows[name, split].split(chunk_size(data.inputs)))
+
+    take_in(tallies, model.encoder, heads, inputs, data.shared)
     return [own.values() for own in tallies.values()]

@@ -1,10 +1,11 @@
 """Loss and metrics of a task over a whole split, from outputs that come chunk by chunk."""
 
 import math
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tasktrace.tasks import Task
 from tasktrace.training.objectives import LOSSES, additive_loss, map_metric, metric_value
@@ -29,6 +30,30 @@ class Tally(Protocol):
 def chunk_size(inputs: Tensor) -> int:
     """How many of the stored inputs (N, ...) go forward at once where no gradient is needed."""
     return max(1, min(_CHUNK, _PIXELS // math.prod(inputs.shape[2:])))
+
+
+def take_in(
+    tallies: Mapping[str, Tally],
+    encoder: nn.Module,
+    heads: Mapping[str, nn.Module],
+    inputs: Callable[[str], Iterable[Tensor]],
+    shared: bool,
+) -> None:
+    """Give every tally its task's outputs; inputs that the tasks share go through the encoder once for all.
+
+    Args:
+        tallies: By task.
+        encoder: The encoder, in eval mode.
+        heads: By task.
+        inputs: Gives a task's normalised inputs (m, ...), chunk by chunk.
+        shared: Whether the tasks share their inputs.
+    """
+    together = [list(tallies)] if shared else [[name] for name in tallies]
+    for names in together:
+        for chunk in inputs(names[0]):
+            features = encoder(chunk)
+            for name in names:
+                tallies[name].add(heads[name](features))
 
 
 def tally(task: Task, targets: Tensor) -> Tally:

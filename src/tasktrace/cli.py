@@ -117,7 +117,7 @@ def _refit(given: argparse.Namespace) -> None:
     setting = path.partition("/")[0]
     spec = _study().refit_spec(_study().find_run(path).arm.setting) if given.spec is None else given.spec
     data, corrupted = given.data or _prepared_path(setting), given.corrupted or _corrupted_path(setting)
-    refit(RefitJob(path, spec, data, corrupted, device=given.device, threads=given.threads))
+    refit(RefitJob(path, spec, data, corrupted=corrupted, device=given.device, threads=given.threads))
 
 
 def _corruption(given: argparse.Namespace) -> None:

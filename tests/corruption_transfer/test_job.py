@@ -42,7 +42,7 @@ def make_job(tmp_path, traits_file, corrupted_folder, trained_root, refit_spec):
         root = tmp_path / name
         if not root.exists():
             shutil.copytree(trained_root(path, **tasks, **changes), root)
-        return RefitJob(path, spec, traits_file, corrupted_folder, root, "cpu")
+        return RefitJob(path, spec, traits_file, root, "cpu", corrupted=corrupted_folder)
 
     return make
 

@@ -1,6 +1,5 @@
 """Refitting one run: its heads are fitted to corrupted data and tested on every corruption."""
 
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,42 +22,25 @@ from tasktrace.progress import Reporter, reporter
 from tasktrace.provenance import machine
 from tasktrace.rows import write_rows
 from tasktrace.seeding import derive_seed
-from tasktrace.settings.prepared import read_prepared
 from tasktrace.training.checkpoints import kept_epochs, verify
 from tasktrace.training.data import Order
 from tasktrace.training.device import configure, describe
+from tasktrace.training.job import RunJob
 from tasktrace.training.tallies import chunk_size, take_in, tally
 
 CLEAN = "clean"
 """Stands for the corruption of pictures as they are, at severity 0, seen by the heads as they were trained."""
 
 
-@dataclass(frozen=True)
-class RefitJob:
-    """What a refitting process is asked to do.
+@dataclass(frozen=True, kw_only=True)
+class RefitJob(RunJob):
+    """What a refitting process is asked to do; ``spec`` is ``Study.refit_spec``.
 
     Attributes:
-        path: The run's path below ``results/runs`` and ``checkpoints``.
-        spec: ``Study.refit_spec``.
-        prepared: The setting's prepared file.
-        corrupted: Folder of its corrupted pictures.
-        root: The project's folder.
-        device: ``auto``, ``cpu`` or ``cuda``.
-        threads: Threads on a CPU.
+        corrupted: Folder of the setting's corrupted pictures.
     """
 
-    path: str
-    spec: dict[str, Any]
-    prepared: Path
     corrupted: Path
-    root: Path = Path()
-    device: str = "auto"
-    threads: int = 1
-
-    @property
-    def folder(self) -> Path:
-        """The run's folder."""
-        return self.root / "results/runs" / self.path
 
 
 @dataclass(frozen=True)
@@ -104,7 +86,7 @@ def refit(job: RefitJob) -> dict[str, Any]:
             refitted head diverged.
         DamagedFileError: Data or the checkpoint is not what was written.
     """
-    record = _record(job.folder)
+    record = _record(job)
     with exclusive(job.folder / ".refit" / "lock", "refitting"), reporter(job.path, job.spec["epochs"]) as report:
         device = configure(job.device, job.threads)
         start = time.perf_counter()
@@ -128,22 +110,20 @@ def refit(job: RefitJob) -> dict[str, Any]:
         return content
 
 
-def _record(folder: Path) -> dict[str, Any]:
-    path = folder / "run.json"
-    if not path.exists():
-        raise DataError(f"{folder}: no finished run here; run `snakemake --cores 1 {path}`")
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+def _record(job: RefitJob) -> dict[str, Any]:
+    record = job.finished_record()
     best = record["spec"].get("best_epoch")
     if best is None or best not in kept_epochs(record):
         raise DataError(
-            f"{folder}: this run did not keep the checkpoint of its best epoch ({best}); it ended as "
-            f"{record['outcome']['status']}; delete the folder and run `snakemake --cores 1 {path}`"
+            f"{job.folder}: this run did not keep the checkpoint of its best epoch ({best}); it ended as "
+            f"{record['outcome']['status']}; delete the folder and run `snakemake --cores 1 "
+            f"{job.folder / 'run.json'}`"
         )
     return record
 
 
 def _scores(job: RefitJob, record: dict[str, Any], device: torch.device, report: Reporter) -> list[Score]:
-    prepared = read_prepared(job.prepared, record["spec"]["data"])
+    prepared = job.data_of(record)
     asked = job.spec["corruption"]
     corrupted = Corrupted(job.corrupted, asked, prepared.content)
     chosen = plan(prepared, asked["tasks"], asked["test"])

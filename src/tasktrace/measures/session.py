@@ -1,19 +1,17 @@
 """Measuring one run: checkpoint after checkpoint, locked, resumable, and finished only when it is whole."""
 
 import importlib
-import json
 import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from tasktrace.config.components import component_options
 from tasktrace.config.options import build_options
 from tasktrace.config.study import identity
-from tasktrace.errors import ConfigError, DataError
+from tasktrace.errors import ConfigError
 from tasktrace.files import digest, discard_temporaries, file_digest, write_json
 from tasktrace.locking import exclusive
 from tasktrace.measures.base import GradientMeasure, Pass, SampleMeasure
@@ -23,9 +21,9 @@ from tasktrace.measures.trained import TrainedRun
 from tasktrace.measures.walk import walk
 from tasktrace.progress import Reporter, reporter
 from tasktrace.provenance import machine
-from tasktrace.settings.prepared import read_prepared
 from tasktrace.training.checkpoints import kept_epochs, verify
 from tasktrace.training.device import configure, describe
+from tasktrace.training.job import RunJob
 
 MEASURING_VERSION = 1
 """Raised when the sample, the draws or the passes of all measures change; a measure has a version of its own."""
@@ -34,29 +32,8 @@ Spec = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class MeasureJob:
-    """What a measuring process is asked to do.
-
-    Attributes:
-        path: The run's path below ``results/runs`` and ``checkpoints``.
-        spec: ``Study.measure_spec``: ``every`` and, by name, ``measures``.
-        prepared: The setting's prepared file.
-        root: The project's folder.
-        device: ``auto``, ``cpu`` or ``cuda``.
-        threads: Threads on a CPU.
-    """
-
-    path: str
-    spec: Spec
-    prepared: Path
-    root: Path = Path()
-    device: str = "auto"
-    threads: int = 1
-
-    @property
-    def folder(self) -> Path:
-        """The run's folder."""
-        return self.root / "results/runs" / self.path
+class MeasureJob(RunJob):
+    """What a measuring process is asked to do; ``spec`` is ``Study.measure_spec``: ``every`` and ``measures``."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +66,7 @@ def measure(job: MeasureJob) -> dict[str, Any]:
         DamagedFileError: Prepared data or checkpoints are absent or not what was written.
         ConfigError: A measure's options do not suit a task's data.
     """
-    record = _record(job.folder)
+    record = _record(job)
     epochs = _chosen(kept_epochs(record), job.spec["every"])
     with exclusive(job.folder / ".measure" / "lock", "measuring"), reporter(job.path, epochs[-1]) as report:
         verify(record["checkpoints"], job.root)
@@ -113,13 +90,7 @@ class Session:
     def __init__(self, job: MeasureJob, record: dict[str, Any], journal: Journal, report: Reporter) -> None:
         self._job, self._record, self._journal, self._report = job, record, journal, report
         self._device = configure(job.device, job.threads)
-        prepared = read_prepared(job.prepared, record["spec"]["data"])
-        if prepared.content != record["data"]:
-            raise DataError(
-                f"{job.folder}: trained on data with sha256 {record['data']}, but {job.prepared} has "
-                f"{prepared.content}; train the run again"
-            )
-        self._run = TrainedRun(record, prepared, job.root, self._device)
+        self._run = TrainedRun(record, job.data_of(record), job.root, self._device)
         self._asked = [_asked(name, spec, record) for name, spec in job.spec["measures"].items()]
         self._seconds: dict[str, float] = defaultdict(float)
 
@@ -208,14 +179,11 @@ def _asked(name: str, spec: Spec, record: dict[str, Any]) -> Asked:
     return Asked(name, getattr(options, "parameters", "encoder"), module.Measure(options), digest(key)[:16])
 
 
-def _record(folder: Path) -> dict[str, Any]:
-    path = folder / "run.json"
-    if not path.exists():
-        raise DataError(f"{folder}: no finished run here; run `snakemake --cores 1 {path}`")
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+def _record(job: MeasureJob) -> dict[str, Any]:
+    record = job.finished_record()
     if not record["checkpoints"]:
         raise ConfigError(
-            f"{folder}: this run kept no checkpoints, so there is nothing to measure; runs of the sweep keep none, "
+            f"{job.folder}: this run kept no checkpoints, so there is nothing to measure; runs of the sweep keep none, "
             "others do with training.checkpoint_every above 0"
         )
     return record

@@ -22,36 +22,20 @@ from tasktrace.training.checkpoints import EpochFiles, verify
 from tasktrace.training.device import configure, describe
 from tasktrace.training.engine import Engine
 from tasktrace.training.evaluation import evaluate
+from tasktrace.training.job import RunJob
 from tasktrace.training.resume import Progress, ResumeFolder
 from tasktrace.training.trajectory import Row, summary, write_trajectory
 
 
 @dataclass(frozen=True)
-class Job:
-    """What a training process is asked to do.
+class Job(RunJob):
+    """What a training process is asked to do; ``spec`` is the run's resolved spec, its point included.
 
     Attributes:
-        path: The run's path below ``results/runs`` and ``checkpoints``.
-        spec: The run's resolved spec, its point included.
-        prepared: The setting's prepared file.
-        root: The project's folder.
-        device: ``auto``, ``cpu`` or ``cuda``.
-        threads: Threads of a CPU run; results are reproducible for the same number.
         save_minutes: Wall-clock minutes between resume states inside an epoch.
     """
 
-    path: str
-    spec: dict[str, Any]
-    prepared: Path
-    root: Path = Path()
-    device: str = "auto"
-    threads: int = 1
     save_minutes: float = 5.0
-
-    @property
-    def folder(self) -> Path:
-        """The run's folder."""
-        return self.root / "results/runs" / self.path
 
 
 def run(job: Job) -> dict[str, Any]:

@@ -1,0 +1,62 @@
+"""What every process that works on one run is asked to do, and what it finds of a run that has finished."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tasktrace.errors import DataError
+from tasktrace.settings.prepared import Prepared, read_prepared
+
+
+@dataclass(frozen=True)
+class RunJob:
+    """A job on one run.
+
+    Attributes:
+        path: The run's path below ``results/runs`` and ``checkpoints``.
+        spec: What is to be done.
+        prepared: The setting's prepared file.
+        root: The project's folder.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        threads: Threads on a CPU; results are reproducible for the same number.
+    """
+
+    path: str
+    spec: dict[str, Any]
+    prepared: Path
+    root: Path = Path()
+    device: str = "auto"
+    threads: int = 1
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self.root / "results/runs" / self.path
+
+    def finished_record(self) -> dict[str, Any]:
+        """The content of the ``run.json`` of the run, which has finished.
+
+        Raises:
+            DataError: It has not.
+        """
+        path = self.folder / "run.json"
+        if not path.exists():
+            raise DataError(f"{self.folder}: no finished run here; run `snakemake --cores 1 {path}`")
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return record
+
+    def data_of(self, record: dict[str, Any]) -> Prepared:
+        """The prepared data that a finished run was trained on.
+
+        Raises:
+            DataError: There is none, it is of another spec, or it was prepared anew since.
+            DamagedFileError: It is not what was written.
+        """
+        prepared = read_prepared(self.prepared, record["spec"]["data"])
+        if prepared.content != record["data"]:
+            raise DataError(
+                f"{self.folder}: trained on data with sha256 {record['data']}, but {self.prepared} has "
+                f"{prepared.content}; train the run again"
+            )
+        return prepared

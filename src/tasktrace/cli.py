@@ -9,28 +9,29 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from tasktrace import __version__
 from tasktrace.config import Run, Study
-from tasktrace.config.components import component_options
+from tasktrace.config.components import Spec, component_options
 from tasktrace.config.declarations import declaration
 from tasktrace.config.shown import FIGURES, SIMILARITY_FIGURES, TABLES, figure_options, study_figure
 from tasktrace.config.small_studies import SHOWN
 from tasktrace.config.study import identity, resolved, run_path
-from tasktrace.errors import TasktraceError
+from tasktrace.errors import ConfigError, TasktraceError
 
 _SAME_MODULE = {"b_a2": "b_a1", **dict.fromkeys(SIMILARITY_FIGURES, "similarity")}
 """Figures that another one's module draws, with other options."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a verb; the exit status is 1 for an error that the user can put right."""
+    """Run a verb; the exit status is 1 for an error that the user can put right, 75 where another attempt continues."""
     parsed = _parser().parse_args(arguments)
     try:
         parsed.verb(parsed)
     except TasktraceError as error:
         print(f"tasktrace: {error}", file=sys.stderr)
-        return 1
+        return error.exit_status
     return 0
 
 
@@ -42,23 +43,32 @@ def _prepare(given: argparse.Namespace) -> None:
 
 
 def _train(given: argparse.Namespace) -> None:
+    from tasktrace.training.ending import Ending
+    from tasktrace.training.job import work_through
     from tasktrace.training.session import Job, run
 
-    path = run_path(given.run)
-    spec = _study().run_spec(_study().find_run(path)) if given.spec is None else given.spec
-    arm = path.rsplit("/", 2)[0]
-    spec = resolved(spec, given.selection or Path("results/selected") / f"{arm}.json")
-    prepared = given.data or _prepared_path(spec["setting"])
-    run(Job(path, spec, prepared, device=given.device, threads=given.threads, save_minutes=given.save_minutes))
+    paths = [run_path(text) for text in given.runs]
+    specs = _run_specs(given, paths)
+    jobs = []
+    for path, spec in zip(paths, specs, strict=True):
+        arm = path.rsplit("/", 2)[0]
+        whole = resolved(spec, given.selection or Path("results/selected") / f"{arm}.json")
+        prepared = given.data or _prepared_path(whole["setting"])
+        jobs.append(Job(path, whole, prepared, **_device(given), save_minutes=given.save_minutes))
+    with Ending(None if given.no_limit else given.minutes).listening() as ending:
+        work_through(jobs, lambda job: run(job, ending))
 
 
 def _measure(given: argparse.Namespace) -> None:
     from tasktrace.measures.session import MeasureJob, measure
+    from tasktrace.training.job import work_through
 
-    path = run_path(given.run)
-    setting = path.partition("/")[0]
-    spec = _study().measure_spec(_study().find_run(path).arm.setting) if given.spec is None else given.spec
-    measure(MeasureJob(path, spec, given.data or _prepared_path(setting), device=given.device, threads=given.threads))
+    paths = [run_path(text) for text in given.runs]
+    jobs = [
+        MeasureJob(path, spec, given.data or _prepared_path(path.partition("/")[0]), **_device(given))
+        for path, spec in zip(paths, _specs(given, paths, Study.measure_spec), strict=True)
+    ]
+    work_through(jobs, measure)
 
 
 def _select(given: argparse.Namespace) -> None:
@@ -112,12 +122,15 @@ def _corrupt(given: argparse.Namespace) -> None:
 
 def _refit(given: argparse.Namespace) -> None:
     from tasktrace.corruption_transfer.job import RefitJob, refit
+    from tasktrace.training.job import work_through
 
-    path = run_path(given.run)
-    setting = path.partition("/")[0]
-    spec = _study().refit_spec(_study().find_run(path).arm.setting) if given.spec is None else given.spec
-    data, corrupted = given.data or _prepared_path(setting), given.corrupted or _corrupted_path(setting)
-    refit(RefitJob(path, spec, data, corrupted=corrupted, device=given.device, threads=given.threads))
+    paths = [run_path(text) for text in given.runs]
+    jobs = []
+    for path, spec in zip(paths, _specs(given, paths, Study.refit_spec), strict=True):
+        setting = path.partition("/")[0]
+        data, corrupted = given.data or _prepared_path(setting), given.corrupted or _corrupted_path(setting)
+        jobs.append(RefitJob(path, spec, data, corrupted=corrupted, **_device(given)))
+    work_through(jobs, refit)
 
 
 def _corruption(given: argparse.Namespace) -> None:
@@ -157,7 +170,19 @@ def _report(given: argparse.Namespace) -> None:
 def _check(given: argparse.Namespace) -> None:
     from tasktrace.check import check
 
-    check(_study() if given.config is None else Study(given.config))
+    check(_configured(given))
+
+
+def _status(given: argparse.Namespace) -> None:
+    from tasktrace.status import Asked, show_status
+
+    asked = Asked(settings=tuple(given.setting), by=given.by, everything=given.all, as_json=given.json)
+    show_status(_configured(given), asked)
+
+
+def _configured(given: argparse.Namespace) -> Study:
+    """The study that was given, otherwise that of config/."""
+    return _study() if given.config is None else Study(given.config)
 
 
 def _tables(setting: str) -> Path:
@@ -176,6 +201,33 @@ def _runs(given: argparse.Namespace, choose: Callable[[Study], list[Run]]) -> tu
     return [Path("results/runs") / run.path for run in runs], [identity(study.run_spec(run)) for run in runs]
 
 
+def _run_specs(given: argparse.Namespace, paths: list[str]) -> list[Spec]:
+    """The specs of the runs to be trained: those that were given, otherwise the study's."""
+    if given.spec is None:
+        study = _study()
+        return [study.run_spec(study.find_run(path)) for path in paths]
+    return _given_specs(given, paths)
+
+
+def _specs(given: argparse.Namespace, paths: list[str], of: Callable[[Study, str], Spec]) -> list[Spec]:
+    """What to do with finished runs: what was given, otherwise what the study says of their settings."""
+    if given.spec is None:
+        study = _study()
+        return [of(study, study.find_run(path).arm.setting) for path in paths]
+    return _given_specs(given, paths)
+
+
+def _given_specs(given: argparse.Namespace, paths: list[str]) -> list[Spec]:
+    specs: list[Spec] = given.spec if isinstance(given.spec, list) else [given.spec]
+    if len(specs) != len(paths):
+        raise ConfigError(f"--spec: expected one spec per run, in a list; found {len(specs)} for {len(paths)} runs")
+    return specs
+
+
+def _device(given: argparse.Namespace) -> dict[str, Any]:
+    return {"device": given.device, "threads": given.threads}
+
+
 def _prepared_path(setting: str) -> Path:
     return Path("data/prepared") / f"{setting}.safetensors"
 
@@ -188,6 +240,13 @@ def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, found {text}")
+    return number
+
+
+def _minutes(text: str) -> float:
+    number = float(text)
+    if not number > 0:
+        raise argparse.ArgumentTypeError(f"expected minutes above 0, found {text}")
     return number
 
 
@@ -207,22 +266,26 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument("--out", type=Path, help="default: data/prepared/SETTING.safetensors")
     prepare.set_defaults(verb=_prepare)
 
-    train = verbs.add_parser("train", help="train one run, or continue it")
-    train.add_argument("run", help="the run's folder, results/runs/SETTING/GROUP/[METHOD/]OPTIMIZER/POINT/seedN")
-    train.add_argument("--spec", type=json.loads, help="the run's spec as JSON (default: from config/)")
-    train.add_argument("--data", type=Path, help="the prepared data")
+    train = verbs.add_parser("train", help="train runs one after the other, or continue them")
+    _add_run_folders(train)
+    train.add_argument(
+        "--spec", type=json.loads, help="the run's spec as JSON, or the runs' in a list (default: from config/)"
+    )
     train.add_argument("--selection", type=Path, help="selection file of a run at the selected point")
-    train.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    train.add_argument("--threads", type=_positive, default=1, help="threads on a CPU (default: 1)")
-    train.add_argument("--save-minutes", type=float, default=5.0, help="time between resume states (default: 5)")
+    train.add_argument("--save-minutes", type=_minutes, default=5.0, help="time between resume states (default: 5)")
+    train.add_argument(
+        "--minutes", type=_minutes, help="until this process is killed: save and end in time (status 75)"
+    )
+    train.add_argument("--no-limit", action="store_true", help="nothing here enforces --minutes")
+    _add_data_and_device(train)
     train.set_defaults(verb=_train)
 
-    measure = verbs.add_parser("measure", help="measure the checkpoints of a finished run, or continue that")
-    measure.add_argument("run", help="the run's folder, results/runs/SETTING/GROUP/[METHOD/]OPTIMIZER/selected/seedN")
-    measure.add_argument("--spec", type=json.loads, help="what to measure as JSON (default: from config/)")
-    measure.add_argument("--data", type=Path, help="the prepared data")
-    measure.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    measure.add_argument("--threads", type=_positive, default=1, help="threads on a CPU (default: 1)")
+    measure = verbs.add_parser("measure", help="measure the checkpoints of finished runs, or continue that")
+    _add_run_folders(measure)
+    measure.add_argument(
+        "--spec", type=json.loads, help="what to measure as JSON, or a list of it by run (default: from config/)"
+    )
+    _add_data_and_device(measure)
     measure.set_defaults(verb=_measure)
 
     select = verbs.add_parser("select", help="choose an arm's learning rate and batch size by validation")
@@ -252,13 +315,11 @@ def _parser() -> argparse.ArgumentParser:
     corrupt.add_argument("--out", type=Path, help="folder (default: data/corrupted/SETTING)")
     corrupt.set_defaults(verb=_corrupt)
 
-    refit = verbs.add_parser("refit", help="fit the heads of a finished run to corrupted data, and test them")
-    refit.add_argument("run", help="the run's folder, results/runs/SETTING/GROUP/[METHOD/]OPTIMIZER/selected/seedN")
-    refit.add_argument("--spec", type=json.loads, help="how to fit as JSON (default: from config/)")
-    refit.add_argument("--data", type=Path, help="the prepared data")
+    refit = verbs.add_parser("refit", help="fit the heads of finished runs to corrupted data, and test them")
+    _add_run_folders(refit)
+    refit.add_argument("--spec", type=json.loads, help="how to fit as JSON, or a list by run (default: from config/)")
     refit.add_argument("--corrupted", type=Path, help="folder of the corrupted pictures")
-    refit.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    refit.add_argument("--threads", type=_positive, default=1, help="threads on a CPU (default: 1)")
+    _add_data_and_device(refit)
     refit.set_defaults(verb=_refit)
 
     corruption = _add_table_verb(verbs, "corruption", "make the tables of a setting's corruption transfer")
@@ -286,9 +347,30 @@ def _parser() -> argparse.ArgumentParser:
     report.set_defaults(verb=_report)
 
     check = verbs.add_parser("check", help="say what this machine lacks for the study, and where to put it")
-    check.add_argument("--config", type=json.loads, help="the study as JSON (default: config/config.yaml)")
+    _add_config(check)
     check.set_defaults(verb=_check)
+
+    status = verbs.add_parser(
+        "status", help="say which runs are done, under way, waiting, failed, and how long it takes"
+    )
+    _add_settings(status)
+    status.add_argument(
+        "--by", choices=["method", "seed", "group", "optimizer"], default="method", help="the tables' rows"
+    )
+    status.add_argument("--all", action="store_true", help="list every failed, stopped and diverged run")
+    status.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
+    _add_config(status)
+    status.set_defaults(verb=_status)
     return parser
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    """What :func:`_configured` asks for."""
+    parser.add_argument("--config", type=json.loads, help="the study as JSON (default: config/config.yaml)")
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--setting", action="append", default=[], metavar="NAME", help="this one only; can be repeated")
 
 
 def _add_table_verb(
@@ -300,6 +382,23 @@ def _add_table_verb(
     _add_runs(parser)
     parser.add_argument("--out", type=Path, help="folder of the tables (default: results/tables/SETTING)")
     return parser
+
+
+def _add_run_folders(parser: argparse.ArgumentParser) -> None:
+    """The runs that a verb works on."""
+    parser.add_argument(
+        "runs",
+        nargs="+",
+        metavar="RUN",
+        help="a run's folder, results/runs/SETTING/GROUP/[METHOD/]OPTIMIZER/POINT/seedN",
+    )
+
+
+def _add_data_and_device(parser: argparse.ArgumentParser) -> None:
+    """What a verb that works on runs needs beside them."""
+    parser.add_argument("--data", type=Path, help="the prepared data")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--threads", type=_positive, default=1, help="threads on a CPU (default: 1)")
 
 
 def _add_runs(parser: argparse.ArgumentParser) -> None:

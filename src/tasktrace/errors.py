@@ -2,7 +2,13 @@
 
 
 class TasktraceError(Exception):
-    """Something a user can put right; the message names it, what is allowed, what was found and what to do."""
+    """Something a user can put right; the message names it, what is allowed, what was found and what to do.
+
+    Attributes:
+        exit_status: Of a verb that ends with it.
+    """
+
+    exit_status = 1
 
 
 class ConfigError(TasktraceError):

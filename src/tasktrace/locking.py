@@ -2,11 +2,16 @@
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from tasktrace.errors import BusyError
+
+_PATIENCE = 1.0
+"""Seconds; whoever looks on whether a lock is held holds it for an instant."""
 
 
 @contextmanager
@@ -22,15 +27,27 @@ def exclusive(path: Path, doing: str) -> Iterator[None]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _taken(lock):
             lock.seek(0)
             raise BusyError(
                 f"{path.parent.parent}: process {lock.read().strip() or 'unknown'} is {doing} this run; "
                 "wait for it, or end it and try again"
-            ) from None
+            )
         lock.truncate(0)
         lock.write(f"{os.getpid()} on {os.uname().nodename}")
         lock.flush()
         yield
+
+
+def _taken(lock: IO[str]) -> bool:
+    """Whether the lock could be had."""
+    end = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.05)
+        else:
+            return True

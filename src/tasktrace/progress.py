@@ -1,6 +1,8 @@
 """How far a run is: a bar on a terminal, one line an epoch in a log."""
 
 import sys
+from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
@@ -83,6 +85,44 @@ class BarReporter:
     ) -> None:
         """Leave the bar as it stands."""
         self._bar.stop()
+
+
+class KeptReporter:
+    """Passes on what it is told, and keeps it with the time in a file that all attempts at a run share.
+
+    Args:
+        told: Whom to pass it on to.
+        path: The file, in a folder that is there.
+        epochs: Epochs of the run.
+    """
+
+    def __init__(self, told: Reporter, path: Path, epochs: int) -> None:
+        self._told, self._path, self._epochs = told, path, epochs
+
+    def epoch(self, epoch: int, state: str) -> None:
+        """Pass on and keep an epoch's state."""
+        self._keep(f"epoch {epoch}/{self._epochs}: {state}")
+        self._told.epoch(epoch, state)
+
+    def note(self, text: str) -> None:
+        """Pass on and keep a line."""
+        self._keep(text)
+        self._told.note(text)
+
+    def _keep(self, text: str) -> None:
+        with self._path.open("a", encoding="utf-8") as log:
+            log.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {' '.join(text.split())}\n")
+
+    def __enter__(self) -> "KeptReporter":
+        """Set up what it passes on to."""
+        self._told.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Clean that up."""
+        self._told.__exit__(kind, error, trace)
 
 
 def reporter(name: str, epochs: int) -> Reporter:

@@ -3,6 +3,7 @@
 import functools
 import os
 import platform
+import resource
 import subprocess
 import sys
 from importlib.metadata import version
@@ -56,3 +57,14 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor()
+
+
+def peak_memory() -> dict[str, float]:
+    """The most that this process has taken so far, in MB of 10^6 bytes: main memory, and memory of a CUDA device."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    torch = sys.modules.get("torch")
+    device = torch.cuda.max_memory_reserved() if torch is not None and torch.cuda.is_initialized() else 0
+    return {
+        "main": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1),
+        "device": round(device / 1e6, 1),
+    }

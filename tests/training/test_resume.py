@@ -112,6 +112,7 @@ def test_nothing_of_the_killed_attempts_stays(killed):
     assert {path.name for path in (killed.job.folder / ".resume").iterdir()} == {
         "finished.json",
         "lock",
+        "train.log",
         "trajectory.parquet",
     }
     assert {path.name for path in killed.job.folder.iterdir()} == {".resume", "run.json", "trajectory.parquet"}
@@ -199,7 +200,7 @@ def test_seconds_add_up_over_attempts(make_job, make_spec, interrupt):
     interrupt(job, 1, 4)
     before = ResumeFolder(job.folder / ".resume", session.digest(job.spec), print).load()[1].seconds
     after = run(job)["seconds"]
-    assert before.keys() == {"train", "evaluate", "save"}
+    assert before.keys() == {"setup", "train", "evaluate", "save"}
     assert all(after[activity] >= round(before[activity], 3) > 0 for activity in before)
 
 

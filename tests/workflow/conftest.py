@@ -89,6 +89,7 @@ def tiny(project: Project) -> None:
 
     def digits(block: dict[str, Any]) -> None:
         del block["groups"]["with_noisy"]
+        del block["resources"]  # a run, a job: what is planned is counted in runs
         block["methods"] = ["umtg"]
         block["training"]["epochs"] = 2
         block["measuring"]["every"] = 1
@@ -103,6 +104,14 @@ def tiny(project: Project) -> None:
 def fresh(tmp_path: Path) -> Project:
     """The repository's study, nothing run."""
     return _copied(tmp_path / "fresh")
+
+
+@pytest.fixture
+def unpacked(fresh: Project) -> Project:
+    """The repository's study, nothing run, a job for every run."""
+    for path in (fresh.folder / "config/settings").glob("*.yaml"):
+        fresh.edit(f"config/settings/{path.name}", lambda block: block.pop("resources", None))
+    return fresh
 
 
 @pytest.fixture(scope="session")

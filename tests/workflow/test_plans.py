@@ -9,13 +9,13 @@ import pytest
 DIGITS = {"prepare": 1, "train": 18, "select": 9, "train_selected": 27, "analyse": 1, "figure_a1": 1}
 
 
-def test_everything_can_be_planned_before_any_data_is_there(fresh):
+def test_everything_can_be_planned_before_any_data_is_there(unpacked):
     drawn = dict.fromkeys(["figure_a2", "figure_a3", "figure_a4", "table_a1", "report_tables", "demo"], 1)
     grid = ["experiments", "figure_b2", "figure_b_a3", "table_b2"]
     refitted = ["corrupt", "corruption", "figure_b_a8", "table_b_a8"]
     # Their grid has two tasks alone and four pairs of method and optimizer with two rates, one seed; three arms are
     # refitted.
-    assert fresh.planned("demo") == {
+    assert unpacked.planned("demo") == {
         **DIGITS,
         "train": 18 + 2 + 4 * 2,
         "select": 9 + 3,
@@ -32,7 +32,7 @@ def test_everything_can_be_planned_before_any_data_is_there(fresh):
     # The grid of the digit traits has three tasks alone with two rates, 14 pairs with four, a watched arm.
     watched = ["similarity", "figure_b4", "figure_b_a5", "figure_b_a6", "figure_b_a7"]
     small = ["study_toy", "study_invariance", "figure_b1", "figure_b_a1", "figure_b_a2", "table_b1"]
-    assert fresh.planned("all") == {
+    assert unpacked.planned("all") == {
         "prepare": 4,
         "train": 28 + 11 * 16 + 3 * (2 * 6 + 23 * 10) + 5 * 2 + 3 * (3 * 2 + 14 * 4),
         "select": 12 + 11 + 8 + 35 + 1,
@@ -44,22 +44,22 @@ def test_everything_can_be_planned_before_any_data_is_there(fresh):
         **dict.fromkeys(["figure_a4", *refitted], 2),
         **dict.fromkeys(["figure_a5", "figure_a6", *watched, *small, "all"], 1),
     }
-    assert not (fresh.folder / "data").exists()
+    assert not (unpacked.folder / "data").exists()
 
 
-def test_the_targets_have_names(fresh):
+def test_the_targets_have_names(unpacked):
     for figure, settings in {"a1": 3, "a2": 3, "a3": 3, "a4": 2, "a5": 1, "a6": 1}.items():
-        assert fresh.planned(f"fig_{figure}")[f"figure_{figure}"] == settings
+        assert unpacked.planned(f"fig_{figure}")[f"figure_{figure}"] == settings
     for figure in ("b4", "b_a5", "b_a6", "b_a7", "b1", "b_a1", "b_a2"):
-        assert fresh.planned(f"fig_{figure}")[f"figure_{figure}"] == 1
-    assert fresh.planned("fig_b_a4")["figure_b2"] == fresh.planned("tab_b_a2")["table_b2"] == 3
+        assert unpacked.planned(f"fig_{figure}")[f"figure_{figure}"] == 1
+    assert unpacked.planned("fig_b_a4")["figure_b2"] == unpacked.planned("tab_b_a2")["table_b2"] == 3
     for name, settings in {"fig_b2": 3, "fig_b_a3": 3, "fig_b_a8": 2}.items():
-        assert fresh.planned(name)[name.replace("fig", "figure")] == settings
+        assert unpacked.planned(name)[name.replace("fig", "figure")] == settings
     tables = {"a1": 3, "b1": 1, "b2": 3, "b_a8": 2}
-    assert {name: fresh.planned(f"tab_{name}")[f"table_{name}"] for name in tables} == tables
-    assert fresh.planned("check") == {"check": 1}
-    assert fresh.planned("results/figures/digits/fig_a1.png") == DIGITS
-    assert fresh.planned() == fresh.planned("all")
+    assert {name: unpacked.planned(f"tab_{name}")[f"table_{name}"] for name in tables} == tables
+    assert unpacked.planned("check") == {"check": 1}
+    assert unpacked.planned("results/figures/digits/fig_a1.png") == DIGITS
+    assert unpacked.planned() == unpacked.planned("all")
 
 
 def test_a_figure_that_no_setting_can_show_says_what_it_needs(finished):

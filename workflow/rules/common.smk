@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake_interface_executor_plugins.settings import ExecMode
 
 from tasktrace.config import Study, shown
 from tasktrace.config.loading import read_yaml
@@ -26,11 +27,75 @@ wildcard_constraints:
     seed=r"\d+",
 
 
-RUN = "results/runs/{arm}/{point}/seed{seed}"
+# A cluster kills a job whose time is over; elsewhere `runtime` is a guess that nothing enforces.
+LIMIT = "--no-limit" if workflow.exec_mode == ExecMode.DEFAULT else ""
 
 
 def folder(path):
     return os.path.dirname(path)
+
+
+def only(arms):
+    """The wildcard constraint of a rule for these arms."""
+    return "|".join(map(re.escape, arms)) or "(?!)"
+
+
+def packed_rule(name, number):
+    """The first pack of a stage stands for any run that is not packed."""
+    return f"{name}_packed_{number}" if number else name
+
+
+def packed_files(pack, *names):
+    """What the runs of a pack declare: small files, compared by content."""
+    return [
+        f"results/runs/{{arm}}/{place}/{name}"
+        for place in pack.places
+        for name in names
+    ]
+
+
+def packed_runs(pack, wildcards):
+    places = [place.format_map(dict(wildcards.items())) for place in pack.places]
+    return [STUDY.find_run(f"{wildcards.arm}/{place}") for place in places]
+
+
+def packed_folders(pack):
+    return lambda wildcards: folders_of(packed_runs(pack, wildcards))
+
+
+def packed_specs(pack, spec_of):
+    return lambda wildcards: json.dumps(
+        [spec_of(run) for run in packed_runs(pack, wildcards)]
+    )
+
+
+def resources_of(wildcards):
+    setting = wildcards.get("setting") or wildcards.arm.partition("/")[0]
+    return STUDY.resources(setting)
+
+
+def memory(wildcards, attempt):
+    return resources_of(wildcards).mem_mb * attempt
+
+
+def gpus(wildcards):
+    return resources_of(wildcards).gpu
+
+
+def runtime(stage, pack):
+    return lambda wildcards, attempt: resources_of(wildcards).runtime(
+        stage, len(pack.places), attempt
+    )
+
+
+def group(stage):
+    """The name under which a profile may pack jobs into one allocation: train_cifar100_alone, train_cifar100_together."""
+
+    def name(wildcards):
+        arm = STUDY.find_arm(wildcards.arm)
+        return f"{stage}_{arm.setting}_{'alone' if arm.method is None else 'together'}"
+
+    return name
 
 
 def files_of(runs):
@@ -80,13 +145,12 @@ def data_identity(wildcards):
     return prepared_data(wildcards).replace(".safetensors", ".json")
 
 
-def run_spec(wildcards):
-    run = STUDY.find_run(f"{wildcards.arm}/{wildcards.point}/seed{wildcards.seed}")
-    return json.dumps(STUDY.run_spec(run))
+def measure_spec(run):
+    return STUDY.measure_spec(run.arm.setting)
 
 
-def measure_spec(wildcards):
-    return json.dumps(STUDY.measure_spec(wildcards.arm.partition("/")[0]))
+def refit_spec(run):
+    return STUDY.refit_spec(run.arm.setting)
 
 
 def corrupted_data(wildcards):
@@ -96,10 +160,6 @@ def corrupted_data(wildcards):
 
 def corruption_spec(wildcards):
     return json.dumps(STUDY.corruption_spec(wildcards.setting))
-
-
-def refit_spec(wildcards):
-    return json.dumps(STUDY.refit_spec(wildcards.arm.partition("/")[0]))
 
 
 def refits_of(runs):

@@ -18,7 +18,7 @@ rule corrupt:
         "../envs/tasktrace.yaml"
     threads: 1
     resources:
-        mem_mb=8000,
+        mem_mb=memory,
         runtime=240,
     params:
         folder=lambda wildcards, output: folder(output.record),
@@ -28,33 +28,40 @@ rule corrupt:
         " > {log} 2>&1"
 
 
-rule refit:
-    input:
-        record=f"{RUN}/run.json",
-        data=ancient(prepared_data),
-        corrupted=corrupted_data,
-    output:
-        scores=f"{RUN}/corrupted.parquet",
-        record=f"{RUN}/corrupted.json",
-    log:
-        "logs/refit/{arm}/{point}/seed{seed}.log",
-    benchmark:
-        "results/benchmarks/refit/{arm}/{point}/seed{seed}.tsv"
-    wildcard_constraints:
-        point="selected",
-    conda:
-        "../envs/tasktrace.yaml"
-    threads: 1
-    resources:
-        mem_mb=4000,
-        runtime=120,
-    params:
-        folder=lambda wildcards, output: folder(output.record),
-        corrupted=lambda wildcards, input: folder(input.corrupted),
-        spec=refit_spec,
-    shell:
-        "tasktrace refit {params.folder} --data {input.data} --corrupted {params.corrupted} --spec {params.spec:q}"
-        " --threads {threads} > {log} 2>&1"
+for number, pack in enumerate(STUDY.selected_packs()):
+
+    rule:
+        name:
+            packed_rule("refit", number)
+        input:
+            packed_files(pack, "run.json"),
+            data=ancient(prepared_data),
+            corrupted=corrupted_data,
+        output:
+            packed_files(pack, "corrupted.json", "corrupted.parquet"),
+        log:
+            f"logs/refit/{{arm}}/{pack.name}.log",
+        benchmark:
+            f"results/benchmarks/refit/{{arm}}/{pack.name}.tsv"
+        wildcard_constraints:
+            arm=only(pack.arms),
+            point="selected",
+        group:
+            group("refit")
+        conda:
+            "../envs/tasktrace.yaml"
+        threads: 1
+        resources:
+            mem_mb=memory,
+            gpu=gpus,
+            runtime=runtime("refit", pack),
+        params:
+            folders=packed_folders(pack),
+            corrupted=lambda wildcards, input: folder(input.corrupted),
+            specs=packed_specs(pack, refit_spec),
+        shell:
+            "tasktrace refit {params.folders} --data {input.data} --corrupted {params.corrupted} --spec {params.specs:q}"
+            " --threads {threads} > {log} 2>&1"
 
 
 rule corruption:

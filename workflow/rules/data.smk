@@ -14,7 +14,7 @@ rule prepare:
         "../envs/tasktrace.yaml"
     threads: 1
     resources:
-        mem_mb=8000,  # NYUv2, the largest, takes 6.5 GB
+        mem_mb=memory,
         runtime=120,
     params:
         spec=lambda wildcards: json.dumps(STUDY.data_spec(wildcards.setting)),

@@ -2,27 +2,34 @@
 # The run's record is an ordinary input, compared by content, which changes only when the run was trained again.
 
 
-rule measure:
-    input:
-        record=f"{RUN}/run.json",
-        data=ancient(prepared_data),
-    output:
-        factors=f"{RUN}/factors.parquet",
-        record=f"{RUN}/factors.json",
-    log:
-        "logs/measure/{arm}/{point}/seed{seed}.log",
-    benchmark:
-        "results/benchmarks/measure/{arm}/{point}/seed{seed}.tsv"
-    wildcard_constraints:
-        point="selected",
-    conda:
-        "../envs/tasktrace.yaml"
-    threads: 1
-    resources:
-        mem_mb=3000,
-        runtime=120,
-    params:
-        folder=lambda wildcards, output: folder(output.record),
-        spec=measure_spec,
-    shell:
-        "tasktrace measure {params.folder} --data {input.data} --spec {params.spec:q} --threads {threads} > {log} 2>&1"
+for number, pack in enumerate(STUDY.selected_packs()):
+
+    rule:
+        name:
+            packed_rule("measure", number)
+        input:
+            packed_files(pack, "run.json"),
+            data=ancient(prepared_data),
+        output:
+            packed_files(pack, "factors.json", "factors.parquet"),
+        log:
+            f"logs/measure/{{arm}}/{pack.name}.log",
+        benchmark:
+            f"results/benchmarks/measure/{{arm}}/{pack.name}.tsv"
+        wildcard_constraints:
+            arm=only(pack.arms),
+            point="selected",
+        group:
+            group("measure")
+        conda:
+            "../envs/tasktrace.yaml"
+        threads: 1
+        resources:
+            mem_mb=memory,
+            gpu=gpus,
+            runtime=runtime("measure", pack),
+        params:
+            folders=packed_folders(pack),
+            specs=packed_specs(pack, measure_spec),
+        shell:
+            "tasktrace measure {params.folders} --data {input.data} --spec {params.specs:q} --threads {threads} > {log} 2>&1"

@@ -2,47 +2,77 @@
 # made of; no source file is an input. The data itself is ancient(), so that touching it reruns nothing; its small
 # identity file is compared by content. It is needed: Snakemake does not look at the parameters of a job behind one
 # that runs anyway, so with ancient() alone newly prepared data would leave the old runs in place.
+#
+# One rule for runs that have a job each, and one for every way in which an arm's runs share one.
 
 
-rule train:
-    input:
-        data=ancient(prepared_data),
-        identity=data_identity,
-    output:
-        record=f"{RUN}/run.json",
-        trajectory=f"{RUN}/trajectory.parquet",
-    log:
-        "logs/train/{arm}/{point}/seed{seed}.log",
-    benchmark:
-        "results/benchmarks/train/{arm}/{point}/seed{seed}.tsv"
-    wildcard_constraints:
-        point=r"lr[^/]+_bs\d+",
-    conda:
-        "../envs/tasktrace.yaml"
-    threads: 1
-    resources:
-        mem_mb=3000,
-        runtime=120,
-    params:
-        folder=lambda wildcards, output: folder(output.record),
-        spec=run_spec,
-        selection="",
-    shell:
-        "tasktrace train {params.folder} --data {input.data} --spec {params.spec:q} {params.selection}"
-        " --threads {threads} > {log} 2>&1"
+for number, pack in enumerate(STUDY.sweep_packs()):
+
+    rule:
+        name:
+            packed_rule("train", number)
+        input:
+            data=ancient(prepared_data),
+            identity=data_identity,
+        output:
+            packed_files(pack, "run.json", "trajectory.parquet"),
+        log:
+            f"logs/train/{{arm}}/{pack.name}.log",
+        benchmark:
+            f"results/benchmarks/train/{{arm}}/{pack.name}.tsv"
+        wildcard_constraints:
+            arm=only(pack.arms),
+            point=r"lr[^/]+_bs\d+",
+        group:
+            group("train")
+        conda:
+            "../envs/tasktrace.yaml"
+        threads: 1
+        resources:
+            mem_mb=memory,
+            gpu=gpus,
+            runtime=runtime("train", pack),
+        params:
+            folders=packed_folders(pack),
+            specs=packed_specs(pack, STUDY.run_spec),
+        shell:
+            "tasktrace train {params.folders} --data {input.data} --spec {params.specs:q} --threads {threads}"
+            " --minutes {resources.runtime} {LIMIT} > {log} 2>&1"
 
 
-use rule train as train_selected with:
-    input:
-        data=ancient(prepared_data),
-        identity=data_identity,
-        selection="results/selected/{arm}.json",
-    wildcard_constraints:
-        point="selected",
-    params:
-        folder=lambda wildcards, output: folder(output.record),
-        spec=run_spec,
-        selection=lambda wildcards, input: f"--selection {input.selection}",
+for number, pack in enumerate(STUDY.selected_packs()):
+
+    rule:
+        name:
+            packed_rule("train_selected", number)
+        input:
+            data=ancient(prepared_data),
+            identity=data_identity,
+            selection="results/selected/{arm}.json",
+        output:
+            packed_files(pack, "run.json", "trajectory.parquet"),
+        log:
+            f"logs/train/{{arm}}/{pack.name}.log",
+        benchmark:
+            f"results/benchmarks/train/{{arm}}/{pack.name}.tsv"
+        wildcard_constraints:
+            arm=only(pack.arms),
+            point="selected",
+        group:
+            group("train_selected")
+        conda:
+            "../envs/tasktrace.yaml"
+        threads: 1
+        resources:
+            mem_mb=memory,
+            gpu=gpus,
+            runtime=runtime("train", pack),
+        params:
+            folders=packed_folders(pack),
+            specs=packed_specs(pack, STUDY.run_spec),
+        shell:
+            "tasktrace train {params.folders} --data {input.data} --spec {params.specs:q} --selection {input.selection}"
+            " --threads {threads} --minutes {resources.runtime} {LIMIT} > {log} 2>&1"
 
 
 rule select:

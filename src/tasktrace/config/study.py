@@ -23,6 +23,8 @@ from tasktrace.config.experiments import (
     is_watched,
 )
 from tasktrace.config.loading import merged, read_yaml, validate
+from tasktrace.config.packing import Pack, packs
+from tasktrace.config.resources import Resources
 from tasktrace.errors import ConfigError
 from tasktrace.files import digest
 from tasktrace.seeding import derive_seed
@@ -174,6 +176,21 @@ class Study:
         """Every arm of the study by its path."""
         arms = [arm for setting in self.settings for arm in [*self.arms(setting), *self.grid_arms(setting)]]
         return {arm.path: arm for arm in arms}
+
+    def resources(self, setting: str) -> Resources:
+        """What a setting's jobs take of a machine."""
+        return Resources.read(self.find_setting(setting).get("resources", {}))
+
+    def sweep_packs(self) -> list[Pack]:
+        """How the runs of sweeps and grids are packed into jobs."""
+        return self._packs(self.sweep_runs)
+
+    def selected_packs(self) -> list[Pack]:
+        """How the runs at selected points are packed into jobs, to be trained and to be measured or refitted."""
+        return self._packs(self.selected_runs)
+
+    def _packs(self, runs_of: Callable[[Arm], list[Run]]) -> list[Pack]:
+        return packs(list(self.arms_by_path.values()), runs_of, lambda setting: self.resources(setting).runs_per_job)
 
     def find_run(self, path: str) -> Run:
         """The run whose folder is ``path``, given from the project's folder or below ``results/runs``.

@@ -1,12 +1,15 @@
-"""What every process that works on one run is asked to do, and what it finds of a run that has finished."""
+"""What every process that works on runs is asked to do, and what it finds of a run that has finished."""
 
 import json
+import traceback
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from tasktrace.errors import DataError
+from tasktrace.errors import DataError, TasktraceError
 from tasktrace.settings.prepared import Prepared, read_prepared
+from tasktrace.training.ending import StoppedError
 
 
 @dataclass(frozen=True)
@@ -60,3 +63,34 @@ class RunJob:
                 f"{prepared.content}; train the run again"
             )
         return prepared
+
+
+AnyJob = TypeVar("AnyJob", bound=RunJob)
+
+
+def work_through(jobs: Sequence[AnyJob], work: Callable[[AnyJob], object]) -> None:
+    """Do the jobs one after the other, so that many short ones start one process.
+
+    One that fails does not keep the others from being done: those that are done are not done again when the process is
+    started anew.
+
+    Raises:
+        StoppedError: The process has to end; the jobs that were not done wait for the next attempt.
+        TasktraceError: A job failed.
+    """
+    if len(jobs) == 1:
+        work(jobs[0])
+        return
+    failed: list[str] = []
+    for job in jobs:
+        try:
+            work(job)
+        except StoppedError:
+            raise
+        except TasktraceError as error:
+            failed.append(f"{job.path}: {error}")
+        except Exception as error:
+            traceback.print_exc()
+            failed.append(f"{job.path}: {type(error).__name__}: {error}")
+    if failed:
+        raise TasktraceError("\n".join([f"{len(failed)} of {len(jobs)} runs failed, the others are done:", *failed]))

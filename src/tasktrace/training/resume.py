@@ -7,6 +7,7 @@ sha256 of its content, so a damaged one is recognised and the one before it is u
 import dataclasses
 import json
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,12 @@ from tasktrace.files import atomic_path, digest, file_digest, write_json
 from tasktrace.training.trajectory import Row, write_trajectory
 
 _KEPT = 2
+
+LOG = "train.log"
+"""What all attempts at the run had to say."""
+
+_OUTLASTING = ("lock", LOG)
+"""What stays when the states go."""
 
 
 @dataclasses.dataclass
@@ -69,6 +76,21 @@ class ResumeFolder:
         for old in self._states()[:-_KEPT]:
             old.unlink()
 
+    def tell(self, state: str, **facts: float) -> None:
+        """Say how far the run is, for whoever looks on without torch.
+
+        Args:
+            state: ``training``, ``failed``, or ``stopped`` for a run that saved and ended in time.
+            facts: What has changed: epoch, epochs, step, steps, seconds, attempt.
+        """
+        path = self.folder / "progress.json"
+        try:
+            known = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            known = {}  # the first word, or damaged: nothing rests on it
+        with atomic_path(path, durable=False) as temporary:
+            temporary.write_text(json.dumps({**known, **facts, "state": state, "time": time.time()}), encoding="utf-8")
+
     def load(self) -> tuple[dict[str, Tensor], Progress] | None:
         """The newest whole state of this spec; None to start from the beginning."""
         for path in reversed(self._states()):
@@ -86,8 +108,8 @@ class ResumeFolder:
         return None
 
     def clear(self) -> None:
-        """Remove everything but the lock."""
-        self._remove_all_but("lock")
+        """Remove everything but the lock and the log."""
+        self._remove_all_but(*_OUTLASTING)
 
     def finish(self, record: dict[str, Any], rows: list[Row]) -> None:
         """Write the little that lets a redo emit the declared files again, then remove the states."""
@@ -98,7 +120,7 @@ class ResumeFolder:
 
     def remove_states(self) -> None:
         """Remove what a finished run no longer needs."""
-        self._remove_all_but("lock", "finished.json", "trajectory.parquet")
+        self._remove_all_but(*_OUTLASTING, "finished.json", "trajectory.parquet")
 
     def finished(self) -> dict[str, Any] | None:
         """The record of this spec's finished run, if it has finished."""

@@ -15,15 +15,16 @@ from tasktrace.errors import DamagedFileError, TasktraceError
 from tasktrace.files import atomic_path, digest, discard_temporaries, file_digest, write_json
 from tasktrace.locking import exclusive
 from tasktrace.methods import NonFiniteError
-from tasktrace.progress import Reporter, reporter
-from tasktrace.provenance import machine
+from tasktrace.progress import KeptReporter, Reporter, reporter
+from tasktrace.provenance import machine, peak_memory
 from tasktrace.settings.prepared import read_prepared
 from tasktrace.training.checkpoints import EpochFiles, verify
 from tasktrace.training.device import configure, describe
+from tasktrace.training.ending import Ending, StoppedError
 from tasktrace.training.engine import Engine
 from tasktrace.training.evaluation import evaluate
 from tasktrace.training.job import RunJob
-from tasktrace.training.resume import Progress, ResumeFolder
+from tasktrace.training.resume import LOG, Progress, ResumeFolder
 from tasktrace.training.trajectory import Row, summary, write_trajectory
 
 
@@ -38,25 +39,50 @@ class Job(RunJob):
     save_minutes: float = 5.0
 
 
-def run(job: Job) -> dict[str, Any]:
+def run(job: Job, ending: Ending | None = None) -> dict[str, Any]:
     """Train a run to its end and return the content of its ``run.json``.
 
     A run that was killed continues where its last whole resume state left it, and ends with the same trajectory and
     checkpoints, byte for byte on the CPU; one that had finished emits its declared files again.
 
+    Args:
+        job: What to do.
+        ending: Says when the attempt has to end before the run does; by default never.
+
     Raises:
         BusyError: Another process trains this run.
+        StoppedError: The attempt had to end; it saved what it had.
         DataError: The prepared data is absent or of another spec.
         DamagedFileError: Prepared data or an epoch's checkpoint is not what was written.
     """
-    with exclusive(job.folder / ".resume" / "lock", "training"), reporter(job.path, job.spec["epochs"]) as progress:
-        resume = ResumeFolder(job.folder / ".resume", digest(job.spec), progress.note)
-        record = _emitted_again(job, resume, progress)
-        if record is None:
-            record = Session(job, resume, progress).run()
+    folder, epochs = job.folder / ".resume", job.spec["epochs"]
+    with (
+        exclusive(folder / "lock", "training"),
+        KeptReporter(reporter(job.path, epochs), folder / LOG, epochs) as report,
+    ):
+        resume = ResumeFolder(folder, digest(job.spec), report.note)
+        with _told(resume, report):
+            record = _emitted_again(job, resume, report)
+            if record is None:
+                record = Session(job, resume, report, ending or Ending()).run()
         discard_temporaries(job.folder / "run.json")
         write_json(job.folder / "run.json", record)
         return record
+
+
+@contextmanager
+def _told(resume: ResumeFolder, report: Reporter) -> Iterator[None]:
+    """Keep beside the states why an attempt ended without finishing the run."""
+    try:
+        yield
+    except StoppedError as stop:
+        resume.tell("stopped")
+        report.note(str(stop))
+        raise
+    except Exception as error:
+        resume.tell("failed")
+        report.note(f"failed: {error if str(error) else type(error).__name__}")
+        raise
 
 
 class Session:
@@ -66,17 +92,19 @@ class Session:
         job: What to do.
         resume: Where the run's resume states are.
         report: Told how far the run is.
+        ending: Says when to stop before the end.
     """
 
-    def __init__(self, job: Job, resume: ResumeFolder, report: Reporter) -> None:
-        self._job, self._resume, self._report = job, resume, report
-        self._device = configure(job.device, job.threads)
-        prepared = read_prepared(job.prepared, job.spec["data"])
-        self._content = prepared.content
-        self._engine = Engine(job.spec, prepared, self._device)
+    def __init__(self, job: Job, resume: ResumeFolder, report: Reporter, ending: Ending) -> None:
+        self._job, self._resume, self._report, self._ending = job, resume, report, ending
         self._files = EpochFiles(resume.folder / "checkpoints")
         self._progress = Progress()
         self._seconds: dict[str, float] = defaultdict(float)
+        with self._timed("setup"):
+            self._device = configure(job.device, job.threads)
+            prepared = read_prepared(job.prepared, job.spec["data"])
+            self._content = prepared.content
+            self._engine = Engine(job.spec, prepared, self._device)
         self._last_save = time.monotonic()
 
     def run(self) -> dict[str, Any]:
@@ -98,9 +126,23 @@ class Session:
         if found is not None:
             state, self._progress = found
             self._engine.load_state_dict(state)
-            self._seconds.update(self._progress.seconds)
+            for activity, value in self._progress.seconds.items():
+                self._seconds[activity] += value
             self._report.note(f"continuing from epoch {self._progress.epoch}, step {self._progress.step}")
         self._progress.attempts += 1
+        self._tell()
+
+    def _tell(self) -> None:
+        progress = self._progress
+        self._resume.tell(
+            "training",
+            epoch=progress.epoch,
+            epochs=self._job.spec["epochs"],
+            step=progress.step,
+            steps=self._engine.steps,
+            seconds=round(sum(self._seconds.values()), 3),
+            attempt=progress.attempts,
+        )
 
     def _train_epoch(self) -> dict[str, Any] | None:
         """Train to the end of the epoch; where a loss was not finite, if one was not."""
@@ -116,6 +158,9 @@ class Session:
                     place = f"epoch {progress.epoch + 1}, step {step + 1}"
                     raise TasktraceError(f"{self._job.path}: no update at {place}: {error}") from error
                 progress.step = step + 1
+                if self._ending.reason is not None:
+                    self._save()
+                    self._ending.close()
                 if time.monotonic() - self._last_save > 60 * self._job.save_minutes:
                     self._save()
             bad = (~torch.isfinite(engine.losses)).nonzero().tolist()
@@ -159,6 +204,7 @@ class Session:
         with self._timed("save"):
             self._progress.seconds = dict(self._seconds)
             self._resume.save(self._engine.state_dict(), self._progress)
+        self._tell()
         self._last_save = time.monotonic()
 
     def _where(self, step: int, task: int) -> dict[str, Any]:
@@ -185,6 +231,7 @@ class Session:
             "checkpoints": packed,
             "seconds": {activity: round(value, 3) for activity, value in self._seconds.items()},
             "attempts": progress.attempts,
+            "peak_mb": peak_memory(),
             "threads": job.threads,
             "device": describe(self._device),
             **machine(job.root),

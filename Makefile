@@ -8,7 +8,7 @@ VENV ?= .venv
 BIN := $(abspath $(VENV))/bin
 STAMP := $(VENV)/installed
 # What the environment was made from; `make` compares content, since a clone's times say nothing.
-STATE := $(CURDIR) $(shell cat requirements.lock pyproject.toml | cksum)
+STATE := $(CURDIR) $(shell cat requirements.lock requirements-slurm.lock pyproject.toml | cksum)
 SNAKEMAKE := $(BIN)/snakemake --profile workflow/profiles/workstation --cores $(CORES)
 
 export PATH := $(BIN):$(PATH)
@@ -44,12 +44,20 @@ environment:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	# For the tests, beside the environment: within it, every start of Snakemake would ask SLURM's controller.
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps --upgrade \
+		--target $(VENV)/slurm -r requirements-slurm.lock
 	@echo "$(STATE)" > $(STAMP)
+
+# What the extra `slurm` brings beside the packages of requirements.lock.
+SLURM := snakemake-executor-plugin-slurm snakemake-executor-plugin-slurm-jobstep throttler
 
 # Needs uv (https://docs.astral.sh/uv): exact versions with hashes, for every supported Python.
 lock:
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-emit-index-url --output-file requirements.lock
+	printf '%s\n' $(SLURM) | uv pip compile - --no-deps --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-emit-index-url --no-annotate --output-file requirements-slurm.lock
 
 clean:
 	rm -rf results logs checkpoints .snakemake data/prepared

@@ -3,6 +3,7 @@
 #   snakemake --cores 2 demo      the embedded digits, a few minutes
 #   snakemake --cores 2 fig_a1    one figure, for every setting of the study
 #   snakemake --cores 2 all       everything
+#   snakemake --profile slurm all the same on a cluster (docs/cluster.md)
 #   snakemake --cores 1 check     what is missing on this machine
 
 from snakemake.utils import min_version
@@ -25,6 +26,13 @@ include: "workflow/rules/figures.smk"
 include: "workflow/rules/corrupt.smk"
 include: "workflow/rules/studies.smk"
 include: "workflow/rules/report.smk"
+
+
+onerror:
+    print(
+        "\n`tasktrace status` lists the runs that failed, each with its last word; on a cluster, `tasktrace check "
+        "--profile slurm` says what it would refuse."
+    )
 
 
 rule all:

@@ -9,6 +9,10 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.markup import escape
 
+from tasktrace.cluster.filesystem import lock_reach
+from tasktrace.cluster.preflight import cluster_faults
+from tasktrace.cluster.profile import read_profile
+from tasktrace.cluster.study_jobs import requests_of
 from tasktrace.config import Arm, Study
 from tasktrace.config.declarations import declaration
 from tasktrace.errors import DamagedFileError, DataError
@@ -23,19 +27,24 @@ if TYPE_CHECKING:
 _BYTES_PER_PARAMETER = 4
 
 
-def check(study: Study) -> None:
+def check(study: Study, profile: str | None = None) -> None:
     """Print what is there and what is not.
 
     Args:
         study: The study to be run.
+        profile: Name or folder of the Snakemake profile whose cluster is to be asked; None for this machine alone.
 
     Raises:
-        DataError: A raw file is altered, prepared data is damaged, or the disk is too small: runs would fail.
+        DataError: A raw file is altered, prepared data is damaged, or the disk is too small: runs would fail; or the
+            cluster would refuse a job.
+        ConfigError: There is no such profile, or it cannot be read.
     """
     console = Console(soft_wrap=True, highlight=False)
     _print_machine(console, study.root)
     faults = [fault for name in study.settings for fault in _check_setting(console, study, name)]
     faults += _check_disk(console, study)
+    if profile is not None:
+        faults += _check_cluster(console, study, profile)
     if faults:
         raise DataError("\n".join(["this study cannot run here yet:", *faults]))
     console.print("[bold]ready[/bold]: what is not here yet will be made or downloaded by the run")
@@ -96,6 +105,19 @@ def _raw_state(study: Study, name: str, prepared: Path) -> tuple[str, list[str]]
     if sources:
         return "raw files complete", []
     return f"raw data in {raw}; checked when it is prepared" if raw.exists() else "comes with the installation", []
+
+
+def _check_cluster(console: Console, study: Study, name: str) -> list[str]:
+    """Print what the cluster has; what it would refuse."""
+
+    def say(line: str) -> None:
+        console.print(f"[bold]cluster[/bold]   {escape(line)}")
+
+    profile = read_profile(name)
+    unreached = lock_reach(study.root)
+    if unreached is not None:
+        say(f"warning: {unreached}")
+    return cluster_faults(profile, requests_of(study), say)
 
 
 def _check_disk(console: Console, study: Study) -> list[str]:

@@ -55,7 +55,7 @@ def _train(given: argparse.Namespace) -> None:
         whole = resolved(spec, given.selection or Path("results/selected") / f"{arm}.json")
         prepared = given.data or _prepared_path(whole["setting"])
         jobs.append(Job(path, whole, prepared, **_device(given), save_minutes=given.save_minutes))
-    with Ending(None if given.no_limit else given.minutes).listening() as ending:
+    with Ending(given.minutes or None).listening() as ending:
         work_through(jobs, lambda job: run(job, ending))
 
 
@@ -170,7 +170,13 @@ def _report(given: argparse.Namespace) -> None:
 def _check(given: argparse.Namespace) -> None:
     from tasktrace.check import check
 
-    check(_configured(given))
+    check(_configured(given), given.profile)
+
+
+def _orphans(given: argparse.Namespace) -> None:
+    from tasktrace.cluster.orphans import orphans
+
+    orphans(Path(), print, cancel=given.cancel)
 
 
 def _status(given: argparse.Namespace) -> None:
@@ -245,8 +251,8 @@ def _positive(text: str) -> int:
 
 def _minutes(text: str) -> float:
     number = float(text)
-    if not number > 0:
-        raise argparse.ArgumentTypeError(f"expected minutes above 0, found {text}")
+    if not number >= 0:
+        raise argparse.ArgumentTypeError(f"expected minutes, 0 or more, found {text}")
     return number
 
 
@@ -274,9 +280,8 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--selection", type=Path, help="selection file of a run at the selected point")
     train.add_argument("--save-minutes", type=_minutes, default=5.0, help="time between resume states (default: 5)")
     train.add_argument(
-        "--minutes", type=_minutes, help="until this process is killed: save and end in time (status 75)"
+        "--minutes", type=_minutes, default=0.0, help="until this process is killed: save and end in time (0: no limit)"
     )
-    train.add_argument("--no-limit", action="store_true", help="nothing here enforces --minutes")
     _add_data_and_device(train)
     train.set_defaults(verb=_train)
 
@@ -347,8 +352,13 @@ def _parser() -> argparse.ArgumentParser:
     report.set_defaults(verb=_report)
 
     check = verbs.add_parser("check", help="say what this machine lacks for the study, and where to put it")
+    check.add_argument("--profile", help="also what the cluster of this Snakemake profile would refuse, such as slurm")
     _add_config(check)
     check.set_defaults(verb=_check)
+
+    orphans = verbs.add_parser("orphans", help="list the jobs on SLURM that a killed Snakemake left in this folder")
+    orphans.add_argument("--cancel", action="store_true", help="end them, and wait until they have gone")
+    orphans.set_defaults(verb=_orphans)
 
     status = verbs.add_parser(
         "status", help="say which runs are done, under way, waiting, failed, and how long it takes"

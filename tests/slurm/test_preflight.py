@@ -49,7 +49,7 @@ def test_a_cluster_is_described_as_it_is(slurm):
 def test_jobs_that_fit_have_no_fault(check):
     faults, said = check(choices={"GPU_PARTITION": "gpu", "CPU_PARTITION": "cpu", "GPU_TYPE": "tesla"})
     assert faults == []
-    assert said[0].startswith("cluster tests: Slurm ")
+    assert said[0].startswith("cluster tests: SLURM ")
     assert said[1].startswith("partition gpu: 2 nodes, on one at most 4 CPUs, 6000 MB, 1 tesla GPU; 1440 minutes; ")
     assert not any("warning" in line for line in said)
 

@@ -53,7 +53,7 @@ def test_the_margin_is_three_minutes_or_a_tenth_of_a_short_limit(monkeypatch, mi
     now[0] += 60 * (minutes - margin) - 1
     assert ending.reason is None
     now[0] += 2
-    assert ending.reason == f"the time limit of {minutes} minutes is near"
+    assert ending.reason == f"the time limit of {minutes} min is near"
     with pytest.raises(StoppedError, match="the next attempt continues"):
         ending.close()
 
@@ -150,8 +150,8 @@ def test_a_limit_ends_the_process_with_status_75_unless_nothing_enforces_it(
     arguments = ["train", "results/runs/digits/a/seed0", "--data", str(prepared_file), "--device", "cpu"]
     arguments += ["--spec", json.dumps(make_spec()), "--minutes", "0.0001"]
     assert main(arguments) == 75
-    assert "the time limit of 0.0001 minutes is near; the next attempt continues" in capsys.readouterr().err
-    assert main([*arguments, "--no-limit"]) == 0
+    assert "the time limit of 0.0001 min is near; the next attempt continues" in capsys.readouterr().err
+    assert main([*arguments, "--minutes", "0"]) == 0
 
 
 def test_runs_of_one_process_have_the_bytes_of_runs_alone(

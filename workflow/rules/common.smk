@@ -27,10 +27,6 @@ wildcard_constraints:
     seed=r"\d+",
 
 
-# A cluster kills a job whose time is over; elsewhere `runtime` is a guess that nothing enforces.
-LIMIT = "--no-limit" if workflow.exec_mode == ExecMode.DEFAULT else ""
-
-
 def folder(path):
     return os.path.dirname(path)
 
@@ -86,6 +82,11 @@ def runtime(stage, pack):
     return lambda wildcards, attempt: resources_of(wildcards).runtime(
         stage, len(pack.places), attempt
     )
+
+
+def time_limit(stage, pack):
+    """The runtime on a cluster, which kills a job whose time is over; elsewhere it is a guess that nothing enforces."""
+    return runtime(stage, pack) if workflow.exec_mode != ExecMode.DEFAULT else 0
 
 
 def group(stage):

@@ -32,12 +32,13 @@ for number, pack in enumerate(STUDY.sweep_packs()):
             mem_mb=memory,
             gpu=gpus,
             runtime=runtime("train", pack),
+            time_limit=time_limit("train", pack),
         params:
             folders=packed_folders(pack),
             specs=packed_specs(pack, STUDY.run_spec),
         shell:
             "tasktrace train {params.folders} --data {input.data} --spec {params.specs:q} --threads {threads}"
-            " --minutes {resources.runtime} {LIMIT} > {log} 2>&1"
+            " --minutes {resources.time_limit} > {log} 2>&1"
 
 
 for number, pack in enumerate(STUDY.selected_packs()):
@@ -67,12 +68,13 @@ for number, pack in enumerate(STUDY.selected_packs()):
             mem_mb=memory,
             gpu=gpus,
             runtime=runtime("train", pack),
+            time_limit=time_limit("train", pack),
         params:
             folders=packed_folders(pack),
             specs=packed_specs(pack, STUDY.run_spec),
         shell:
             "tasktrace train {params.folders} --data {input.data} --spec {params.specs:q} --selection {input.selection}"
-            " --threads {threads} --minutes {resources.runtime} {LIMIT} > {log} 2>&1"
+            " --threads {threads} --minutes {resources.time_limit} > {log} 2>&1"
 
 
 rule select:

@@ -48,7 +48,7 @@ class Ending:
         if self._told:
             return "told to end by SIGTERM"
         if self._end is not None and time.monotonic() > self._end:
-            return f"the time limit of {self._minutes:g} minutes is near"
+            return f"the time limit of {self._minutes:g} min is near"
         return None
 
     def close(self) -> None:

@@ -219,30 +219,24 @@ def test_no_run_is_trained_twice_when_its_controller_was_killed(sweep, snakemake
     assert [run.record()["attempts"] for run in runs] == [2, 2]
 
 
-def test_jobs_of_a_group_share_one_allocation_and_one_gpu(sweep, snakemake, slurm):
+def test_a_group_is_one_job_with_one_gpu_and_trains_no_member_again_when_another_fails(sweep, snakemake, slurm):
     project = sweep("grouped", epochs=3)
-    command = ("--profile", "slurm", *records_of(project), *FAST, "--group-components", "train_digits_alone=4")
-    ended_well(snakemake(project, "--cores", "1", "data/prepared/digits.json"), project)
-    ended_well(snakemake(project, *command), project)
-    (job,) = submitted(project)
-    described = slurm.ask("scontrol", "show", "job", job)
-    assert described.endswith("TresPerJob=gres:gpu:1")
-    assert "TimeLimit=02:00:00" in described
-    assert all(run.is_done for run in runs_of(project))
-
-
-def test_a_member_of_a_group_that_fails_does_not_make_its_neighbours_train_again(sweep, snakemake):
-    project = sweep("failing", epochs=3)
     runs = runs_of(project)
+    ended_well(snakemake(project, "--cores", "1", "data/prepared/digits.json"), project)
     lock = runs[-1].folder / ".resume/lock"
     lock.mkdir(parents=True)  # what no process can lock
     command = ("--profile", "slurm", *records_of(project), *FAST, "--group-components", "train_digits_alone=4")
     failed = snakemake(project, *command, "--retries", "0")
     assert failed.wait(timeout=200) != 0
+    (job,) = submitted(project)
+    described = slurm.ask("scontrol", "show", "job", job)
+    assert described.endswith("TresPerJob=gres:gpu:1")
+    assert "TimeLimit=02:00:00" in described
     trained = [run for run in runs if (run.folder / ".resume/finished.json").exists()]
     assert trained
     lock.rmdir()
     ended_well(snakemake(project, *command), project)
+    assert len(submitted(project)) == 1
     assert all(run.is_done for run in runs)
     assert all("finished before; its files are as they were" in run.log for run in trained)
     assert all(run.log.count("epoch 3/3") == 1 for run in runs)

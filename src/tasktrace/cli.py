@@ -173,6 +173,14 @@ def _check(given: argparse.Namespace) -> None:
     check(_configured(given), given.profile)
 
 
+def _plan(given: argparse.Namespace) -> None:
+    from tasktrace.planning.plan import Asked
+    from tasktrace.planning.show import show_plan
+
+    asked = Asked(given.setting, given.device, given.threads, given.gpus, given.calibrate, given.fresh)
+    show_plan(_configured(given), asked, given.json)
+
+
 def _orphans(given: argparse.Namespace) -> None:
     from tasktrace.cluster.orphans import orphans
 
@@ -359,6 +367,21 @@ def _parser() -> argparse.ArgumentParser:
     orphans = verbs.add_parser("orphans", help="list the jobs on SLURM that a killed Snakemake left in this folder")
     orphans.add_argument("--cancel", action="store_true", help="end them, and wait until they have gone")
     orphans.set_defaults(verb=_orphans)
+
+    plan = verbs.add_parser("plan", help="say what the study takes: jobs, time, memory, disk, before any of it runs")
+    _add_settings(plan)
+    plan.add_argument(
+        "--gpus", type=_positive, default=1, help="devices to plan with, a job on each at a time (default: 1)"
+    )
+    plan.add_argument(
+        "--device", default="auto", help="auto, cpu, cuda, or the name of a GPU that runs were trained on"
+    )
+    plan.add_argument("--threads", type=_positive, default=1, help="threads of a job on a CPU (default: 1)")
+    plan.add_argument("--calibrate", action="store_true", help="try here what no finished run tells: minutes")
+    plan.add_argument("--fresh", action="store_true", help="with --calibrate: try again what was tried before")
+    plan.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    _add_config(plan)
+    plan.set_defaults(verb=_plan)
 
     status = verbs.add_parser(
         "status", help="say which runs are done, under way, waiting, failed, and how long it takes"

@@ -22,7 +22,23 @@ rule prepare:
         "tasktrace prepare {wildcards.setting} --spec {params.spec:q} --out {output.data} > {log} 2>&1"
 
 
-# No benchmark: Snakemake would take it for an output and check only once.
+# No benchmark: Snakemake would take it for an output and plan or check only once.
+rule plan:
+    log:
+        "logs/plan.log",
+    localrule: True
+    conda:
+        "../envs/tasktrace.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        config=json.dumps(config),
+    shell:
+        "tasktrace plan --config {params.config:q} 2>&1 | tee {log}"
+
+
 rule check:
     log:
         "logs/check.log",

@@ -1,0 +1,37 @@
+"""The most memory that a process has taken, or that a part of its work has."""
+
+import gc
+import sys
+from pathlib import Path
+
+from tasktrace.provenance import peak_memory
+
+_PEAK, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
+_FORGET = "5"
+"""What Linux takes, in the first of these files, as a request to forget the peak that is in the second."""
+
+
+def forget_peak() -> None:
+    """Let :func:`peak` be about what follows, where the system can."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    if _PEAK.exists():
+        _PEAK.write_text(_FORGET, encoding="ascii")
+
+
+def peak() -> dict[str, float]:
+    """The most memory since :func:`forget_peak`, or since the process began.
+
+    Returns:
+        ``main_mb`` and ``device_mb``, in 10^6 bytes.
+    """
+    found = peak_memory()
+    main = found["main"]
+    if _STATUS.exists():
+        # Not what the process's usage says: that begins with the memory of the process which started it.
+        fields = dict(line.split(":", 1) for line in _STATUS.read_text(encoding="ascii").splitlines())
+        main = round(int(fields["VmHWM"].split()[0]) * 1024 / 1e6, 1)
+    return {"main_mb": main, "device_mb": found["device"]}

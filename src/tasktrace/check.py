@@ -1,10 +1,8 @@
 """The pre-flight: what this machine lacks for the study, and where to put it."""
 
-import math
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -13,18 +11,13 @@ from tasktrace.cluster.filesystem import lock_reach
 from tasktrace.cluster.preflight import cluster_faults
 from tasktrace.cluster.profile import read_profile
 from tasktrace.cluster.study_jobs import requests_of
-from tasktrace.config import Arm, Study
-from tasktrace.config.declarations import declaration
+from tasktrace.config import Study
 from tasktrace.errors import DamagedFileError, DataError
+from tasktrace.planning.checkpoint_sizes import all_checkpoints_bytes, empty_model
 from tasktrace.provenance import machine
 from tasktrace.settings import setting_module
 from tasktrace.settings.prepared import read_prepared
 from tasktrace.settings.raw import how_to_fetch, missing, verify
-
-if TYPE_CHECKING:
-    from tasktrace.models import MultiTaskModel
-
-_BYTES_PER_PARAMETER = 4
 
 
 def check(study: Study, profile: str | None = None) -> None:
@@ -121,7 +114,7 @@ def _check_cluster(console: Console, study: Study, name: str) -> list[str]:
 
 
 def _check_disk(console: Console, study: Study) -> list[str]:
-    needed = sum(_checkpoint_bytes(study, name) for name in study.settings)
+    needed = sum(all_checkpoints_bytes(study, name) for name in study.settings)
     largest = max((_jacobian_bytes(study, name), name) for name in study.settings)
     console.print(
         f"[bold]memory[/bold]    {largest[0] / 1e6:.1f} MB for the largest Jacobian ({largest[1]}); "
@@ -141,32 +134,5 @@ def _jacobian_bytes(study: Study, name: str) -> int:
     from tasktrace.training.updates.jacobian import jacobian_bytes
 
     arm = max([*study.arms(name), *study.grid_arms(name)], key=lambda arm: len(arm.tasks))
-    encoder = _model(study, arm).encoder
+    encoder = empty_model(study.run_spec(study.sweep_runs(arm)[0])).encoder
     return jacobian_bytes(len(arm.tasks), sum(parameter.numel() for parameter in encoder.parameters()))
-
-
-def _checkpoint_bytes(study: Study, name: str) -> int:
-    """Size of all checkpoints of a setting's runs."""
-    arms = [*study.arms(name), *study.grid_arms(name)]
-    kept = {arm: sum(_checkpoints(study.run_spec(run)) for run in study.selected_runs(arm)) for arm in arms}
-    sizes = {arm: sum(own.numel() for own in _model(study, arm).parameters()) for arm in arms if kept[arm]}
-    return sum(kept[arm] * size for arm, size in sizes.items()) * _BYTES_PER_PARAMETER
-
-
-def _checkpoints(spec: dict[str, Any]) -> int:
-    """How many checkpoints a run keeps: the initial one, every so many and the last; or that of its best epoch."""
-    every, epochs = int(spec["checkpoint_every"]), int(spec["epochs"])
-    return 1 + math.ceil(epochs / every) if every else int("best_epoch" in spec)
-
-
-def _model(study: Study, arm: Arm) -> "MultiTaskModel":
-    """An arm's model without its numbers: no memory, and no weights to fetch."""
-    import torch
-
-    from tasktrace.models import build_model
-
-    tasks = declaration("setting", study.settings[arm.setting]["setting"]).tasks
-    spec = study.run_spec(study.sweep_runs(arm)[0])["model"]
-    spec = {name: value for name, value in spec.items() if name != "weights"}
-    with torch.device("meta"):
-        return build_model(spec, [tasks[name] for name in arm.tasks], seed=0)

@@ -61,10 +61,15 @@ def _processor() -> str:
 
 def peak_memory() -> dict[str, float]:
     """The most that this process has taken so far, in MB of 10^6 bytes: main memory, and memory of a CUDA device."""
-    unit = 1 if sys.platform == "darwin" else 1024
     torch = sys.modules.get("torch")
     device = torch.cuda.max_memory_reserved() if torch is not None and torch.cuda.is_initialized() else 0
-    return {
-        "main": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1),
-        "device": round(device / 1e6, 1),
-    }
+    return {"main": round(_peak_bytes() / 1e6, 1), "device": round(device / 1e6, 1)}
+
+
+def _peak_bytes() -> int:
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Not what the process's usage says: that begins with the memory of the process which started it.
+        fields = dict(line.split(":", 1) for line in status.read_text(encoding="ascii").splitlines())
+        return int(fields["VmHWM"].split()[0]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

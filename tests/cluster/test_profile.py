@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from snakemake.cli import get_profile_dir
 
 from tasktrace.cluster.expressions import Unknown
 from tasktrace.cluster.profile import find_profile, read_profile
@@ -15,6 +14,13 @@ from tasktrace.errors import ConfigError
 def put(folder, name="config.yaml", text="executor: slurm\n"):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_text(text)
+
+
+def snakemakes(name):
+    """The file that Snakemake takes for a profile; asked in a process of its own, since Snakemake is large."""
+    program = f"from snakemake.cli import get_profile_dir; found = get_profile_dir({name!r}); print(found and found[1])"
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    return None if done.stdout == "None\n" else Path(done.stdout.strip())
 
 
 @pytest.fixture
@@ -29,19 +35,16 @@ def here(tmp_path, monkeypatch):
 @pytest.fixture
 def users(tmp_path, monkeypatch):
     """The folder of the user's own profiles."""
-    import snakemake.common
-
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "settings"))
-    monkeypatch.setattr(snakemake.common, "APPDIRS", None)
     return tmp_path / "settings/snakemake"
 
 
 def test_a_profile_is_found_where_snakemake_finds_it(here, users):
     put(users / "slurm")
-    assert find_profile("slurm") == users / "slurm/config.yaml" == get_profile_dir("slurm")[1]
+    assert find_profile("slurm") == users / "slurm/config.yaml" == snakemakes("slurm")
     put(here / "slurm")
     assert find_profile("slurm") == Path("slurm/config.yaml")
-    assert find_profile("slurm").samefile(get_profile_dir("slurm")[1])
+    assert find_profile("slurm").samefile(snakemakes("slurm"))
 
 
 @pytest.mark.parametrize(
@@ -57,7 +60,7 @@ def test_the_file_for_this_snakemake_is_taken(here, names, taken):
     for name in names:
         put(here / "slurm", name)
     assert find_profile("slurm") == Path("slurm") / taken
-    assert get_profile_dir("slurm")[1].name == taken
+    assert snakemakes("slurm").name == taken
 
 
 def test_a_path_is_a_profile_too(here):
@@ -85,7 +88,7 @@ def test_a_folder_without_a_profile_is_not_looked_past(here, users):
     (here / "slurm").mkdir()
     with pytest.raises(ConfigError, match=r"no config\.yaml or profile\.yaml in slurm;"):
         find_profile("slurm")
-    assert get_profile_dir("slurm") is None
+    assert snakemakes("slurm") is None
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def test_remembered_features_run_the_encoder_once_and_others_give_the_same(
     encoder.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
     remembered = fit(head, Features(encoder, data, pictures))
     assert sum(seen) == 1 + len(pictures), "a picture shows how large features are"
-    monkeypatch.setattr(heads_module, "_REMEMBERED_BYTES", 0)
+    monkeypatch.setattr(heads_module, "REMEMBERED_BYTES", 0)
     seen.clear()
     computed = fit(head, Features(encoder, data, pictures))
     assert sum(seen) == 1 + EPOCHS * (200 // BATCH) * BATCH
@@ -111,7 +111,7 @@ def test_remembered_features_run_the_encoder_once_and_others_give_the_same(
 
 def test_many_pictures_go_through_the_encoder_in_parts(data, encoder, pictures, monkeypatch):
     whole = Features(encoder, data, pictures)[torch.arange(300)]
-    monkeypatch.setattr(heads_module, "_REMEMBERED_BYTES", 0)
+    monkeypatch.setattr(heads_module, "REMEMBERED_BYTES", 0)
     monkeypatch.setattr(tallies, "_CHUNK", 7)
     seen = []
     encoder.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
@@ -134,7 +134,7 @@ def test_a_fit_is_gradient_descent_from_the_trained_head_on_its_own_pictures(dat
 def test_the_encoder_with_its_statistics_and_the_trained_head_stay_as_they_are(
     data, encoder, head, pictures, fit, monkeypatch, limit
 ):
-    monkeypatch.setattr(heads_module, "_REMEMBERED_BYTES", limit)
+    monkeypatch.setattr(heads_module, "REMEMBERED_BYTES", limit)
     before = copy.deepcopy(encoder.state_dict()), copy.deepcopy(head.state_dict())
     fitted = fit(head, Features(encoder, data, pictures), {"name": "adam", "version": 1})
     for layers, expected in zip((encoder, head), before, strict=True):

@@ -172,7 +172,7 @@ def scores_by_hand(job, traits, spec):
 
 @pytest.mark.parametrize("limit", [0, 2**31], ids=["computed", "remembered"])
 def test_scores_are_those_of_a_plain_loop(make_job, refit_spec, traits, monkeypatch, limit):
-    monkeypatch.setattr(heads_module, "_REMEMBERED_BYTES", limit)
+    monkeypatch.setattr(heads_module, "REMEMBERED_BYTES", limit)
     job = make_job()
     refit(job)
     key = ("task", "metric", "corruption", "severity")

@@ -12,7 +12,7 @@ from tasktrace.training.objectives import Objective
 from tasktrace.training.optimizers import build_optimizer
 from tasktrace.training.tallies import chunk_size
 
-_REMEMBERED_BYTES = 2**31
+REMEMBERED_BYTES = 2**31
 """Features up to this size are kept, so that the encoder runs once and not once an epoch."""
 
 
@@ -28,7 +28,7 @@ class Features:
     def __init__(self, encoder: nn.Module, data: DeviceData, pictures: Tensor) -> None:
         self._encoder, self._data, self._pictures = encoder, data, pictures
         first = self._computed(pictures[:1])
-        is_small = first.numel() * first.element_size() * len(pictures) <= _REMEMBERED_BYTES
+        is_small = first.numel() * first.element_size() * len(pictures) <= REMEMBERED_BYTES
         self._remembered = self._all(pictures) if is_small else None
 
     def __getitem__(self, positions: Tensor) -> Tensor:

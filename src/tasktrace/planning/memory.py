@@ -6,9 +6,9 @@ from pathlib import Path
 
 from tasktrace.provenance import peak_memory
 
-_PEAK, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
+_PEAK = Path("/proc/self/clear_refs")
 _FORGET = "5"
-"""What Linux takes, in the first of these files, as a request to forget the peak that is in the second."""
+"""What Linux takes, in that file, as a request to forget the process's peak."""
 
 
 def forget_peak() -> None:
@@ -29,9 +29,4 @@ def peak() -> dict[str, float]:
         ``main_mb`` and ``device_mb``, in 10^6 bytes.
     """
     found = peak_memory()
-    main = found["main"]
-    if _STATUS.exists():
-        # Not what the process's usage says: that begins with the memory of the process which started it.
-        fields = dict(line.split(":", 1) for line in _STATUS.read_text(encoding="ascii").splitlines())
-        main = round(int(fields["VmHWM"].split()[0]) * 1024 / 1e6, 1)
-    return {"main_mb": main, "device_mb": found["device"]}
+    return {"main_mb": found["main"], "device_mb": found["device"]}

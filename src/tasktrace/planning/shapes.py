@@ -146,4 +146,5 @@ def _assembled(spec: Spec, kinds: Mapping[str, Any]) -> Spec:
 
 def _label(activity: str, spec: Spec) -> str:
     method = [] if spec["method"] is None else [spec["method"]["name"]]
-    return " ".join([activity, spec["group"], *method, f"bs{spec['point']['batch_size']}"])
+    watched = ["watched"] if "similarity" in spec else []
+    return " ".join([activity, spec["group"], *method, f"bs{spec['point']['batch_size']}", *watched])

@@ -134,7 +134,7 @@ def _notes(plan: Plan) -> Iterator[str]:
     if plan.calibration.share < _BUSY and not plan.device.is_gpu:
         share = f"{plan.calibration.share:.0%}"
         yield f"A trial had {share} of a processor: if others ran here, times are too long (`--fresh` tries again)."
-    if plan.lacks_starts:
+    if plan.lacks_starts and plan.total.left.device_seconds.known:
         yield "The start of processes is not known and left out."
     if plan.total.left.wall_seconds.unknown:
         yield f"{_UNKNOWN} is not known, {_AT_LEAST} is more than: `tasktrace plan --calibrate` tries here what it can."

@@ -7,7 +7,7 @@ import torch
 
 from tasktrace.config.corruptions import SEVERITIES
 from tasktrace.corruption_transfer.data import plan
-from tasktrace.corruption_transfer.heads import _REMEMBERED_BYTES, Features, Fitting, fit_head
+from tasktrace.corruption_transfer.heads import REMEMBERED_BYTES, Features, Fitting, fit_head
 from tasktrace.measures.trained import TrainedRun
 from tasktrace.planning.trials.bench import Bench
 from tasktrace.planning.trials.stopwatch import ENOUGH
@@ -70,7 +70,7 @@ class _Fitting:
         extracting = self._bench.watch.typical(lambda: self._features(some)) / some
         features = self._features(some)
         first = features[torch.zeros(1, dtype=torch.int64, device=self._bench.device)]
-        is_kept = first.numel() * first.element_size() * len(self._pictures) <= _REMEMBERED_BYTES
+        is_kept = first.numel() * first.element_size() * len(self._pictures) <= REMEMBERED_BYTES
         seconds = extracting * len(self._pictures) if is_kept else 0.0
         for number, task in enumerate(self._run.tasks):
             steps = self._epochs * (len(self._run.data.rows[task.name, "train"]) // self._how.batch_size)

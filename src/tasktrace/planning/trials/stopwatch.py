@@ -12,7 +12,7 @@ ENOUGH = 1.0
 SOON = 0.2
 """The same of what takes a small part of the whole."""
 
-TOO_LONG = 20.0
+TOO_LONG = 10.0
 """Seconds after which it is not repeated, and of which parts are tried that take longer."""
 
 _FEWEST = 3
@@ -43,7 +43,7 @@ class Stopwatch:
         """What one call takes on average: the median over groups of calls.
 
         The groups are long enough for what else the machine does to fall evenly on them. There are as many as take so
-        many seconds, three at least, but none begins after twenty seconds.
+        many seconds, three at least, but none begins after ten seconds.
         """
         once = self.seconds(work)
         if once > TOO_LONG:

@@ -294,7 +294,7 @@ def pipeline(project, monkeypatch):
         path = project / f"config/settings/{setting}.yaml"
         path.write_text(yaml.safe_dump(merged(block, changes), sort_keys=False))
         study = Study.load()
-        monkeypatch.setattr(cli, "_study", lambda: study)
+        monkeypatch.setattr(Study, "load", lambda: study)
         made = Pipeline(study, setting)
         made.verb("prepare", setting, "--raw", raw)
         return made

@@ -1,0 +1,32 @@
+"""Train tasks alone and together, and analyse and draw their trajectories; every rule of the workflow is a verb.
+
+A verb imports what it needs when it runs: a figure should start in a second, without torch.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from tasktrace import __version__
+from tasktrace.cli import figures, overview, runs, tables
+from tasktrace.errors import TasktraceError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a verb; the exit status is 1 for an error that the user can put right, 75 where another attempt continues."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        parsed.verb(parsed)
+    except TasktraceError as error:
+        print(f"tasktrace: {error}", file=sys.stderr)
+        return error.exit_status
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tasktrace", description=__doc__.partition("\n")[0])
+    parser.add_argument("--version", action="version", version=__version__)
+    verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
+    for module in (runs, tables, figures, overview):
+        module.add_verbs(verbs)
+    return parser

@@ -1,0 +1,63 @@
+"""Verbs that draw: figures, pages of tables, the report."""
+
+import argparse
+import importlib
+import json
+from pathlib import Path
+
+from tasktrace.cli.arguments import Verbs, read_study, tables_folder
+from tasktrace.config.shown import FIGURES, SIMILARITY_FIGURES, TABLES, figure_options, study_figure
+from tasktrace.config.small_studies import SHOWN
+
+_SAME_MODULE = {"b_a2": "b_a1", **dict.fromkeys(SIMILARITY_FIGURES, "similarity")}
+"""Figures that another one's module draws, with other options."""
+
+
+def add_verbs(verbs: Verbs) -> None:
+    """Add the parsers of these verbs."""
+    _add_figure(verbs)
+    _add_report(verbs)
+
+
+def _add_figure(verbs: Verbs) -> None:
+    parser = verbs.add_parser("figure", help="draw a figure or table of a setting from its tables")
+    parser.add_argument("figure", choices=[*FIGURES, *TABLES, *SHOWN])
+    parser.add_argument("setting", help="a setting; toy or invariance for the figures of those studies")
+    parser.add_argument("--tables", type=Path, help="folder of the tables (default: results/tables/SETTING)")
+    parser.add_argument("--options", type=json.loads, help="what to draw as JSON (default: from config/)")
+    parser.add_argument("--out", type=Path, help="the PNG, or a table's HTML; other forms lie beside it")
+    parser.set_defaults(verb=_figure)
+
+
+def _figure(given: argparse.Namespace) -> None:
+    module = importlib.import_module(f"tasktrace.figures.{_SAME_MODULE.get(given.figure, given.figure)}")
+    options = given.options
+    if options is None:
+        is_small = given.figure in SHOWN
+        options = (
+            study_figure(read_study(), given.figure)
+            if is_small
+            else figure_options(read_study(), given.figure, given.setting)
+        )
+    default = f"{given.figure}.html" if given.figure.startswith("tab_") else f"fig_{given.figure}.png"
+    out = given.out or Path("results/figures") / given.setting / default
+    module.draw(given.tables or tables_folder(given.setting), options, out)
+
+
+def _add_report(verbs: Verbs) -> None:
+    parser = verbs.add_parser("report", help="write a setting's tables, selected points and runs as one page")
+    parser.add_argument("setting")
+    parser.add_argument("--tables", type=Path, help="folder of the tables (default: results/tables/SETTING)")
+    parser.add_argument("--selected", type=Path, nargs="+", help="selection files (default: from config/)")
+    parser.add_argument("--out", type=Path, help="default: results/report/SETTING.html")
+    parser.set_defaults(verb=_report)
+
+
+def _report(given: argparse.Namespace) -> None:
+    from tasktrace.report import write_report
+
+    selected = given.selected or [
+        Path("results/selected") / f"{arm.path}.json" for arm in read_study().arms(given.setting)
+    ]
+    out = given.out or Path("results/report") / f"{given.setting}.html"
+    write_report(given.setting, given.tables or tables_folder(given.setting), selected, out)

@@ -118,13 +118,20 @@ def test_the_literal_command_works_in_a_fresh_clone(tmp_path, snakemake):
     assert str((clone / "slurm").readlink()) == "workflow/profiles/slurm"
 
 
-def test_the_demo_on_the_cluster_has_the_results_of_the_demo_here(make_project, snakemake):
+def test_the_demo_on_the_cluster_has_the_results_of_the_demo_here(make_project, snakemake, slurm):
     small = {"training": {"epochs": 4, "checkpoint_every": 1}, "data": LITTLE}
     there, here = make_project("there", **small), make_project("here", **small)
-    remote = snakemake(there, "--profile", "slurm", "demo", *FAST)
+    chosen = {"CPU_PARTITION": "scavenge", "GPU_PARTITION": "gpu", "GPU_TYPE": "tesla"}
+    environment = {f"TASKTRACE_{name}": value for name, value in chosen.items()}
+    remote = snakemake(there, "--profile", "slurm", "demo", *FAST, **environment)
     ended_well(snakemake(here, "--cores", "1", "demo"), here)
     ended_well(remote, there)
     assert len(submitted(there)) >= 10
+    asked = {
+        tuple(re.findall(r" (?:Partition|TresPerJob)=(\S+)", slurm.ask("scontrol", "show", "job", job)))
+        for job in submitted(there)
+    }
+    assert asked == {("scavenge",), ("gpu", "gres:gpu:tesla:1")}
     assert len(results(here)) > 20
     assert results(there) == results(here)
 

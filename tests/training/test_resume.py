@@ -52,7 +52,7 @@ class Killed:
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory, prepared_file, make_spec) -> Killed:
     root = tmp_path_factory.mktemp("killed")
-    spec = make_spec(epochs=60, checkpoint_every=5)
+    spec = make_spec(epochs=150, checkpoint_every=5)
     seen = Killed(Job("digits/group/adam/point/seed0", spec, prepared_file, root, "cpu"))
     command = [
         *(sys.executable, "-c", PROGRAM, "train", f"results/runs/{seen.job.path}"),
@@ -63,7 +63,7 @@ def killed(tmp_path_factory, prepared_file, make_spec) -> Killed:
         with (root / f"log{attempt}").open("w") as log, subprocess.Popen(command, cwd=root, stderr=log) as process:
             seen.pids.append(process.pid)
             if attempt < KILLS:
-                _wait_for_epoch(seen.job, 6 + 14 * attempt, process)
+                _wait_for_epoch(seen.job, seen.newest[-1][0] + 6 if seen.newest else 6, process)
                 if attempt == 0:
                     seen.busy = _refusal(seen.job)
                 time.sleep(random.uniform(0, 0.05))

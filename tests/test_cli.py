@@ -41,6 +41,24 @@ def test_a_configuration_can_be_given(project, capsys):
     assert "0 of 35 runs done" in capsys.readouterr().out
 
 
+def test_a_file_can_be_put_on_top_of_the_configuration(project, capsys):
+    (project / "my.yaml").write_text("settings: [digits]\n")
+    assert main(["status", "--config", "my.yaml"]) == 0
+    assert "0 of 35 runs done" in capsys.readouterr().out
+    (project / "my.yaml").write_text("settings: [mnist]\n")
+    assert main(["plan", "--config", "my.yaml"]) == 1
+    assert "my.yaml with config/config.yaml: unknown setting 'mnist'" in capsys.readouterr().err
+    assert main(["check", "--config", "yours.yaml"]) == 1
+    assert "yours.yaml: no such file; --config takes a YAML file" in capsys.readouterr().err
+
+
+def test_a_reader_may_stop_reading(project):
+    program = "from tasktrace.cli import main; raise SystemExit(main(['status', '--json']))"
+    command = f'{sys.executable} -c "{program}" | head -c 10'
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ('{"counts":', "")
+
+
 def test_a_profile_that_there_is_not_is_told(project, capsys):
     assert main(["check", "--profile", "nowhere"]) == 1
     assert "nowhere: not a profile" in capsys.readouterr().err

@@ -4,6 +4,7 @@ A verb imports what it needs when it runs: a figure should start in a second, wi
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -17,9 +18,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     try:
         parsed.verb(parsed)
+        sys.stdout.flush()
     except TasktraceError as error:
         print(f"tasktrace: {error}", file=sys.stderr)
         return error.exit_status
+    except BrokenPipeError:
+        # Whoever read has read enough; Python would complain once more when it closes what is left.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     return 0
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from tasktrace.config import Run, Study
+from tasktrace.config.loading import merged, read_yaml
 from tasktrace.config.study import identity
+from tasktrace.errors import ConfigError
 
 Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -19,12 +21,21 @@ def read_study() -> Study:
 
 def configured_study(given: argparse.Namespace) -> Study:
     """The study that was given, otherwise that of config/."""
-    return read_study() if given.config is None else Study(given.config)
+    if given.config is None:
+        return read_study()
+    if given.config.lstrip().startswith("{"):
+        return Study(json.loads(given.config))
+    own, shipped = Path(given.config), Path("config/config.yaml")
+    if not own.exists():
+        raise ConfigError(f"{own}: no such file; --config takes a YAML file to be put on top of {shipped}, or JSON")
+    return Study(merged(read_yaml(shipped), read_yaml(own)), where=f"{own} with {shipped}")
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
     """What :func:`configured_study` asks for."""
-    parser.add_argument("--config", type=json.loads, help="the study as JSON (default: config/config.yaml)")
+    parser.add_argument(
+        "--config", metavar="FILE", help="YAML on top of config/config.yaml, or the whole study as JSON"
+    )
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:

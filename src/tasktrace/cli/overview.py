@@ -38,7 +38,7 @@ def _add_plan(verbs: Verbs) -> None:
     )
     parser.add_argument("--threads", type=positive, default=1, help="threads of a job on a CPU (default: 1)")
     parser.add_argument("--calibrate", action="store_true", help="try here what no finished run tells: minutes")
-    parser.add_argument("--fresh", action="store_true", help="with --calibrate: try again what was tried before")
+    parser.add_argument("--fresh", action="store_true", help="the same, and again what was tried before")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     add_config(parser)
     parser.set_defaults(verb=_plan)
@@ -48,7 +48,7 @@ def _plan(given: argparse.Namespace) -> None:
     from tasktrace.planning.plan import Asked
     from tasktrace.planning.show import show_plan
 
-    asked = Asked(given.setting, given.device, given.threads, given.gpus, given.calibrate, given.fresh)
+    asked = Asked(given.setting, given.device, given.threads, given.gpus, given.calibrate or given.fresh, given.fresh)
     show_plan(configured_study(given), asked, given.json)
 
 

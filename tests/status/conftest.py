@@ -44,7 +44,7 @@ def finish(study, folder_of) -> Callable[..., Path]:
         resume = folder / ".resume"
         resume.mkdir(parents=True, exist_ok=True)
         (resume / "lock").write_text("12 on node3")
-        (resume / "finished.json").write_text("{}")
+        (resume / "finished.json").write_text(json.dumps({"record": record}))
         (folder / "run.json").write_text(json.dumps(record, indent=2))
         return folder
 

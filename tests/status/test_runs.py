@@ -160,8 +160,17 @@ def test_a_run_that_left_only_its_lock_was_stopped(standing, alone, folder_of):
     assert standing(alone).state == "stopped"
 
 
-def test_what_a_finished_run_keeps_beside_its_record_does_not_count_as_begun(standing, alone, finish, say):
+def test_a_finished_run_whose_record_was_taken_away_is_as_good_as_done(standing, alone, finish):
     (finish(alone) / "run.json").unlink()
+    assert standing(alone).state == "finished"
+    (finish(alone, epochs=19) / "run.json").unlink()
+    assert standing(alone).state == "waiting"
+
+
+def test_what_a_finished_run_keeps_beside_its_record_does_not_count_as_begun(standing, alone, finish, say):
+    folder = finish(alone)
+    (folder / "run.json").unlink()
+    (folder / ".resume/finished.json").write_text("{}")
     assert standing(alone).state == "waiting"
     say(alone, "failed")
     assert standing(alone).state == "failed"

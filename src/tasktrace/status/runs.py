@@ -157,7 +157,7 @@ def _standing(folder: Path, expected: str) -> Standing:
         recorded = recorded or _recorded(folder, expected)
         if recorded is not None and recorded.state in DONE:
             return recorded
-    return _interrupted(resume, names) or recorded or Standing(state=WAITING)
+    return _interrupted(resume, names) or recorded or _kept(resume, names, expected) or Standing(state=WAITING)
 
 
 def _recorded(folder: Path, expected: str) -> Standing | None:
@@ -166,14 +166,31 @@ def _recorded(folder: Path, expected: str) -> Standing | None:
     if content is None:
         return None
     try:
-        record = json.loads(content)
-        outcome, seconds = record["outcome"], math.fsum(record["seconds"].values())
-        state, found = outcome["status"], identity(record["spec"])
+        return _outcome(json.loads(content), expected) or _damaged(folder)
     except (ValueError, KeyError, TypeError, AttributeError):
         return _damaged(folder)
+
+
+def _kept(resume: Path, names: set[str], expected: str) -> Standing | None:
+    """A finished run whose declared files Snakemake took away, as it does with a job's when one of its runs fails.
+
+    They are put back in a second, so it is as good as done; None if it is not kept, or would be trained again.
+    """
+    content = _content(resume / "finished.json") if "finished.json" in names else None
+    try:
+        standing = None if content is None else _outcome(json.loads(content)["record"], expected)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return standing if standing is not None and standing.state in DONE else None
+
+
+def _outcome(record: dict[str, Any], expected: str) -> Standing | None:
+    """What a finished run's record says; None if it says no outcome that there is."""
+    outcome, seconds = record["outcome"], math.fsum(record["seconds"].values())
+    state = outcome["status"]
     if state not in DONE:
-        return _damaged(folder)
-    if found != expected:
+        return None
+    if identity(record["spec"]) != expected:
         return Standing(state=OUTDATED, seconds=seconds)
     place = {name: outcome.get(name) for name in ("epoch", "step", "task")} if state == DIVERGED else None
     return Standing(state=state, seconds=seconds, place=place)

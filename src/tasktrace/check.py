@@ -14,6 +14,7 @@ from tasktrace.cluster.study_jobs import requests_of
 from tasktrace.config import Study
 from tasktrace.errors import DamagedFileError, DataError
 from tasktrace.planning.checkpoint_sizes import all_checkpoints_bytes, empty_model
+from tasktrace.planning.prepared_sizes import prepared_path
 from tasktrace.provenance import machine
 from tasktrace.settings import setting_module
 from tasktrace.settings.prepared import read_prepared
@@ -56,7 +57,7 @@ def _print_machine(console: Console, root: Path) -> None:
 
 def _check_setting(console: Console, study: Study, name: str) -> list[str]:
     """Print one setting's line; what stops it from running."""
-    prepared = study.root / "data/prepared" / f"{name}.safetensors"
+    prepared = prepared_path(study, name)
     faults: list[str] = []
     try:
         if prepared.exists():

@@ -15,7 +15,7 @@ from tasktrace.cli.arguments import (
     prepared_path,
     read_study,
 )
-from tasktrace.config import Study
+from tasktrace.config import Run, Study
 from tasktrace.config.components import Spec
 from tasktrace.config.declarations import declaration
 from tasktrace.config.study import resolved, run_path
@@ -68,9 +68,8 @@ def _train(given: argparse.Namespace) -> None:
     from tasktrace.training.session import Job, run
 
     paths = [run_path(text) for text in given.runs]
-    specs = _run_specs(given, paths)
     jobs = []
-    for path, spec in zip(paths, specs, strict=True):
+    for path, spec in zip(paths, _specs(given, paths, Study.run_spec), strict=True):
         arm = path.rsplit("/", 2)[0]
         whole = resolved(spec, given.selection or Path("results/selected") / f"{arm}.json")
         prepared = given.data or prepared_path(whole["setting"])
@@ -96,7 +95,7 @@ def _measure(given: argparse.Namespace) -> None:
     paths = [run_path(text) for text in given.runs]
     jobs = [
         MeasureJob(path, spec, given.data or prepared_path(path.partition("/")[0]), **device_of(given))
-        for path, spec in zip(paths, _specs(given, paths, Study.measure_spec), strict=True)
+        for path, spec in zip(paths, _specs(given, paths, _of_setting(Study.measure_spec)), strict=True)
     ]
     work_through(jobs, measure)
 
@@ -135,31 +134,28 @@ def _refit(given: argparse.Namespace) -> None:
 
     paths = [run_path(text) for text in given.runs]
     jobs = []
-    for path, spec in zip(paths, _specs(given, paths, Study.refit_spec), strict=True):
+    for path, spec in zip(paths, _specs(given, paths, _of_setting(Study.refit_spec)), strict=True):
         setting = path.partition("/")[0]
         data, corrupted = given.data or prepared_path(setting), given.corrupted or corrupted_path(setting)
         jobs.append(RefitJob(path, spec, data, corrupted=corrupted, **device_of(given)))
     work_through(jobs, refit)
 
 
-def _run_specs(given: argparse.Namespace, paths: list[str]) -> list[Spec]:
-    """The specs of the runs to be trained: those that were given, otherwise the study's."""
+def _specs(given: argparse.Namespace, paths: list[str], of: Callable[[Study, Run], Spec]) -> list[Spec]:
+    """What to do with runs: what was given, otherwise what the study says of each.
+
+    Raises:
+        ConfigError: Other than one spec per run was given, or the study has no such run.
+    """
     if given.spec is None:
         study = read_study()
-        return [study.run_spec(study.find_run(path)) for path in paths]
-    return _given_specs(given, paths)
-
-
-def _specs(given: argparse.Namespace, paths: list[str], of: Callable[[Study, str], Spec]) -> list[Spec]:
-    """What to do with finished runs: what was given, otherwise what the study says of their settings."""
-    if given.spec is None:
-        study = read_study()
-        return [of(study, study.find_run(path).arm.setting) for path in paths]
-    return _given_specs(given, paths)
-
-
-def _given_specs(given: argparse.Namespace, paths: list[str]) -> list[Spec]:
+        return [of(study, study.find_run(path)) for path in paths]
     specs: list[Spec] = given.spec if isinstance(given.spec, list) else [given.spec]
     if len(specs) != len(paths):
         raise ConfigError(f"--spec: expected one spec per run, in a list; found {len(specs)} for {len(paths)} runs")
     return specs
+
+
+def _of_setting(of: Callable[[Study, str], Spec]) -> Callable[[Study, Run], Spec]:
+    """What the study says of a run's setting, as of the run."""
+    return lambda study, run: of(study, run.arm.setting)

@@ -3,9 +3,11 @@
 import argparse
 import importlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from tasktrace.cli.arguments import Verbs, add_runs, chosen_runs, read_study, tables_folder
+from tasktrace.config import Run, Study
 from tasktrace.config.components import component_options
 
 
@@ -14,9 +16,9 @@ def add_verbs(verbs: Verbs) -> None:
     _add_select(verbs)
     _add_analyse(verbs)
     _add_factors(verbs)
-    _add_experiments(verbs)
-    _add_similarity(verbs)
-    _add_corruption(verbs)
+    _add_tables_of("experiments", "make a setting's tables of study B's grid", Study.grid_runs_of, verbs)
+    _add_tables_of("similarity", "make the table of a setting's gradient similarity", Study.watched_runs_of, verbs)
+    _add_tables_of("corruption", "make the tables of a setting's corruption transfer", Study.refitted_runs_of, verbs)
     _add_study(verbs)
 
 
@@ -36,7 +38,7 @@ def _select(given: argparse.Namespace) -> None:
 
 
 def _add_analyse(verbs: Verbs) -> None:
-    parser = add_table_verb(verbs, "analyse", "make a setting's tables from its finished runs")
+    parser = _add_table_verb(verbs, "analyse", "make a setting's tables from its finished runs")
     parser.add_argument("--options", type=json.loads, help="band, best_checkpoints, grid_points as JSON")
     parser.set_defaults(verb=_analyse)
 
@@ -50,7 +52,7 @@ def _analyse(given: argparse.Namespace) -> None:
 
 
 def _add_factors(verbs: Verbs) -> None:
-    parser = add_table_verb(verbs, "factors", "make a setting's tables from what was measured of its runs")
+    parser = _add_table_verb(verbs, "factors", "make a setting's tables from what was measured of its runs")
     parser.add_argument("--options", type=json.loads, help="analysis, baseline and auxiliary sets as JSON")
     parser.set_defaults(verb=_factors)
 
@@ -65,40 +67,15 @@ def _factors(given: argparse.Namespace) -> None:
     analyse_factors(given.setting, folders, options, out, identities, **chosen)
 
 
-def _add_experiments(verbs: Verbs) -> None:
-    parser = add_table_verb(verbs, "experiments", "make a setting's tables of study B's grid")
-    parser.set_defaults(verb=_experiments)
+def _add_tables_of(name: str, what: str, runs_of: Callable[[Study, str], list[Run]], verbs: Verbs) -> None:
+    """Add a verb that gives some of a setting's runs to ``analyse_<name>`` of the analysis of that name."""
 
+    def make(given: argparse.Namespace) -> None:
+        analyse = getattr(importlib.import_module(f"tasktrace.analysis.{name}"), f"analyse_{name}")
+        folders, identities = chosen_runs(given, lambda study: runs_of(study, given.setting))
+        analyse(given.setting, folders, given.out or tables_folder(given.setting), identities)
 
-def _experiments(given: argparse.Namespace) -> None:
-    from tasktrace.analysis.experiments import analyse_experiments
-
-    folders, identities = chosen_runs(given, lambda study: study.grid_runs_of(given.setting))
-    analyse_experiments(given.setting, folders, given.out or tables_folder(given.setting), identities)
-
-
-def _add_similarity(verbs: Verbs) -> None:
-    parser = add_table_verb(verbs, "similarity", "make the table of a setting's gradient similarity")
-    parser.set_defaults(verb=_similarity)
-
-
-def _similarity(given: argparse.Namespace) -> None:
-    from tasktrace.analysis.similarity import analyse_similarity
-
-    folders, identities = chosen_runs(given, lambda study: study.watched_runs_of(given.setting))
-    analyse_similarity(given.setting, folders, given.out or tables_folder(given.setting), identities)
-
-
-def _add_corruption(verbs: Verbs) -> None:
-    parser = add_table_verb(verbs, "corruption", "make the tables of a setting's corruption transfer")
-    parser.set_defaults(verb=_corruption)
-
-
-def _corruption(given: argparse.Namespace) -> None:
-    from tasktrace.analysis.corruption import analyse_corruption
-
-    folders, identities = chosen_runs(given, lambda study: study.refitted_runs_of(given.setting))
-    analyse_corruption(given.setting, folders, given.out or tables_folder(given.setting), identities)
+    _add_table_verb(verbs, name, what).set_defaults(verb=make)
 
 
 def _add_study(verbs: Verbs) -> None:
@@ -115,9 +92,7 @@ def _run_study(given: argparse.Namespace) -> None:
     module.run(given.out or tables_folder(given.study), component_options(spec))
 
 
-def add_table_verb(
-    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, what: str
-) -> argparse.ArgumentParser:
+def _add_table_verb(verbs: Verbs, name: str, what: str) -> argparse.ArgumentParser:
     """The parser of a verb that makes a setting's tables from runs."""
     parser = verbs.add_parser(name, help=what)
     parser.add_argument("setting")

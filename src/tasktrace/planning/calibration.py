@@ -115,11 +115,7 @@ def kept_trials(study: Study, jobs: Sequence[Job], device: Device) -> Calibratio
     starts = []
     for setting, wanted in _wanted(jobs, Timings()).items():
         kept = Kept(study.root, setting, device)
-        for shape, item in wanted.values():
-            found = kept.find(shape)
-            if found is not None:
-                calibration.add(setting, shape, item, found)
-        starts += _started(kept)
+        starts += _take(calibration, setting, wanted, kept)
     _note_starts(calibration, starts)
     return calibration
 
@@ -150,11 +146,7 @@ def calibrate(study: Study, jobs: Sequence[Job], device: Device, known: Timings,
             calibration.not_prepared.append(setting)
         elif missing:
             kept.add(_try(study, setting, device, missing))
-        for shape, item in wanted.values():
-            found = kept.find(shape)
-            if found is not None:
-                calibration.add(setting, shape, item, found)
-        starts += _started(kept)
+        starts += _take(calibration, setting, wanted, kept)
     _note_starts(calibration, starts)
     return calibration
 
@@ -247,9 +239,14 @@ def _specimen(arguments: list[str]) -> Spec:
     return {"rates": {"job": statistics.median(spent)}, **json.loads(done.stdout)}
 
 
-def _started(kept: Kept) -> list[float]:
-    found = kept.find(_START)
-    return [] if found is None else [found["rates"]["start"]]
+def _take(calibration: Calibration, setting: str, wanted: dict[str, tuple[Shape, Item]], kept: Kept) -> list[float]:
+    """Take what is kept of a setting's shapes; what its process took to start, if that is kept too."""
+    for shape, item in wanted.values():
+        found = kept.find(shape)
+        if found is not None:
+            calibration.add(setting, shape, item, found)
+    start = kept.find(_START)
+    return [] if start is None else [start["rates"]["start"]]
 
 
 def _note_starts(calibration: Calibration, starts: list[float]) -> None:

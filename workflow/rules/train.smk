@@ -6,75 +6,52 @@
 # One rule for runs that have a job each, and one for every way in which an arm's runs share one.
 
 
-for number, pack in enumerate(STUDY.sweep_packs()):
-
-    rule:
-        name:
-            packed_rule("train", number)
-        input:
-            data=ancient(prepared_data),
-            identity=data_identity,
-        output:
-            packed_files(pack, "run.json", "trajectory.parquet"),
-        log:
-            f"logs/train/{{arm}}/{pack.name}.log",
-        benchmark:
-            f"results/benchmarks/train/{{arm}}/{pack.name}.tsv"
-        wildcard_constraints:
-            arm=only(pack.arms),
-            point=r"lr[^/]+_bs\d+",
-        group:
-            group("train")
-        conda:
-            "../envs/tasktrace.yaml"
-        threads: 1
-        resources:
-            mem_mb=memory,
-            gpu=gpus,
-            runtime=runtime("train", pack),
-            time_limit=time_limit("train", pack),
-        params:
-            folders=packed_folders(pack),
-            specs=packed_specs(pack, STUDY.run_spec),
-        shell:
-            "tasktrace train {params.folders} --data {input.data} --spec {params.specs:q} --threads {threads}"
-            " --minutes {resources.time_limit} > {log} 2>&1"
+TRAINED = {
+    "train": (r"lr[^/]+_bs\d+", STUDY.sweep_packs(), []),
+    "train_selected": (
+        "selected",
+        STUDY.selected_packs(),
+        "results/selected/{arm}.json",
+    ),
+}
 
 
-for number, pack in enumerate(STUDY.selected_packs()):
+for stage, (points, packs, selection) in TRAINED.items():
+    for number, pack in enumerate(packs):
 
-    rule:
-        name:
-            packed_rule("train_selected", number)
-        input:
-            data=ancient(prepared_data),
-            identity=data_identity,
-            selection="results/selected/{arm}.json",
-        output:
-            packed_files(pack, "run.json", "trajectory.parquet"),
-        log:
-            f"logs/train/{{arm}}/{pack.name}.log",
-        benchmark:
-            f"results/benchmarks/train/{{arm}}/{pack.name}.tsv"
-        wildcard_constraints:
-            arm=only(pack.arms),
-            point="selected",
-        group:
-            group("train_selected")
-        conda:
-            "../envs/tasktrace.yaml"
-        threads: 1
-        resources:
-            mem_mb=memory,
-            gpu=gpus,
-            runtime=runtime("train", pack),
-            time_limit=time_limit("train", pack),
-        params:
-            folders=packed_folders(pack),
-            specs=packed_specs(pack, STUDY.run_spec),
-        shell:
-            "tasktrace train {params.folders} --data {input.data} --spec {params.specs:q} --selection {input.selection}"
-            " --threads {threads} --minutes {resources.time_limit} > {log} 2>&1"
+        rule:
+            name:
+                packed_rule(stage, number)
+            input:
+                data=ancient(prepared_data),
+                identity=data_identity,
+                selection=selection,
+            output:
+                packed_files(pack, "run.json", "trajectory.parquet"),
+            log:
+                f"logs/train/{{arm}}/{pack.name}.log",
+            benchmark:
+                f"results/benchmarks/train/{{arm}}/{pack.name}.tsv"
+            wildcard_constraints:
+                arm=only(pack.arms),
+                point=points,
+            group:
+                group(stage)
+            conda:
+                "../envs/tasktrace.yaml"
+            threads: 1
+            resources:
+                mem_mb=memory,
+                gpu=gpus,
+                runtime=runtime("train", pack),
+                time_limit=time_limit("train", pack),
+            params:
+                folders=packed_folders(pack),
+                specs=packed_specs(pack, STUDY.run_spec),
+                selection=f"--selection {selection}" if selection else "",
+            shell:
+                "tasktrace train {params.folders} --data {input.data} --spec {params.specs:q} {params.selection}"
+                " --threads {threads} --minutes {resources.time_limit} > {log} 2>&1"
 
 
 rule select:

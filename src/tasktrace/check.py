@@ -3,6 +3,7 @@
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -18,7 +19,7 @@ from tasktrace.planning.prepared_sizes import prepared_path
 from tasktrace.provenance import machine
 from tasktrace.settings import setting_module
 from tasktrace.settings.prepared import read_prepared
-from tasktrace.settings.raw import how_to_fetch, missing, verify
+from tasktrace.settings.raw import raw_state
 
 
 def check(study: Study, profile: str | None = None) -> None:
@@ -64,7 +65,7 @@ def _check_setting(console: Console, study: Study, name: str) -> list[str]:
             read_prepared(prepared, study.data_spec(name))
             state = f"prepared in {prepared}"
         else:
-            state, faults = _raw_state(study, name, prepared)
+            state, faults = raw_state(*_raw_data(study, name))
     except DamagedFileError as error:
         state, faults = "damaged", [str(error)]
     except DataError as error:
@@ -77,28 +78,9 @@ def _check_setting(console: Console, study: Study, name: str) -> list[str]:
     return faults
 
 
-def _raw_state(study: Study, name: str, prepared: Path) -> tuple[str, list[str]]:
-    """What there is of a setting's raw data, and what its user has to do.
-
-    Raises:
-        DataError: A raw file is altered.
-    """
-    module = setting_module(study.settings[name]["setting"])
-    raw = study.root / "data/raw" / study.settings[name]["setting"]
-    sources, placed = module.sources(raw), getattr(module, "PLACED_BY_USER", "")
-    absent = missing(sources)
-    if absent:
-        counted = f"{len(absent)} of {len(sources)} raw files missing"
-        if placed:
-            return counted, [f"{name}: {counted}; put them here yourself ({placed}):\n{how_to_fetch(absent)}"]
-        how = f"`snakemake --cores 1 {prepared}` downloads them, or put them here yourself"
-        return f"{counted}; {how}:\n{how_to_fetch(absent)}", []
-    if placed and not (raw.is_dir() and any(raw.iterdir())):
-        return "no raw data", [f"{name}: no raw data in {raw}; put it there yourself: {placed}"]
-    verify(sources)
-    if sources:
-        return "raw files complete", []
-    return f"raw data in {raw}; checked when it is prepared" if raw.exists() else "comes with the installation", []
+def _raw_data(study: Study, name: str) -> tuple[Any, str, Path]:
+    module = study.settings[name]["setting"]
+    return setting_module(module), name, study.root / "data/raw" / module
 
 
 def _check_cluster(console: Console, study: Study, name: str) -> list[str]:

@@ -40,7 +40,8 @@ def saved(tmp_path):
 @pytest.fixture
 def record(saved, tmp_path):
     files, digests = saved
-    return {"checkpoints": files.pack(digests, tmp_path.relative_to(tmp_path) / "checkpoints/a/seed0", tmp_path)}
+    packed = files.pack(digests, tmp_path.relative_to(tmp_path) / "checkpoints/a/seed0", tmp_path)
+    return {"run": "a/seed0", "spec": {}, "checkpoints": packed}
 
 
 def assert_every_epoch_is_found(record, root):

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tasktrace.errors import BusyError
-from tasktrace.training import resume, session
+from tasktrace.training import finished, session
 from tasktrace.training.resume import Progress, ResumeFolder
 from tasktrace.training.session import Job, run
 from tasktrace.training.trajectory import Row
@@ -185,7 +185,7 @@ def test_interrupted_while_finishing_costs_no_training(
         raise OSError("no space left")
 
     with monkeypatch.context() as patch:
-        patch.setattr(resume, "write_json", fails)
+        patch.setattr(finished, "write_json", fails)
         with pytest.raises(OSError, match="no space left"):
             run(job)
     trained = []

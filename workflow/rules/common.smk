@@ -12,11 +12,13 @@ from tasktrace.config import Study, shown
 from tasktrace.config.loading import read_yaml
 from tasktrace.config.study import identity
 from tasktrace.errors import TasktraceError
+from tasktrace.versioning.pointers import DATA, read_pointer
 
 try:
     for path in workflow.configfiles:
         read_yaml(Path(path))  # Snakemake's own reading lets a key stand twice
     STUDY = Study(config, where=" with ".join(map(str, workflow.configfiles)))
+    RAW = read_pointer(DATA)
 except TasktraceError as error:
     raise WorkflowError(str(error)) from None
 
@@ -137,6 +139,11 @@ def refitted_of(wildcards):
     return STUDY.refitted_runs_of(wildcards.setting)
 
 
+def raw_version(wildcards):
+    """What data.dvc names a setting's raw data with, if it does: other raw data is prepared anew."""
+    return RAW.get(f"data/raw/{STUDY.settings[wildcards.setting]['setting']}")
+
+
 def prepared_data(wildcards):
     setting = wildcards.arm.partition("/")[0]
     return f"data/prepared/{setting}.safetensors"
@@ -221,7 +228,12 @@ def results_of(settings):
         for table in shown.tables_of(STUDY, name)
     ]
     pages = [f"results/report/{name}.html" for name in settings if STUDY.arms(name)]
-    return figures + tables + pages
+    numbers = [
+        f"results/metrics/{name}.json"
+        for name in settings
+        if STUDY.arms(name) or STUDY.grid_arms(name)
+    ]
+    return figures + tables + pages + numbers
 
 
 def table_files(table, settings):

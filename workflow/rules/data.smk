@@ -18,6 +18,7 @@ rule prepare:
         runtime=120,
     params:
         spec=lambda wildcards: json.dumps(STUDY.data_spec(wildcards.setting)),
+        raw=raw_version,
     shell:
         "tasktrace prepare {wildcards.setting} --spec {params.spec:q} --out {output.data} > {log} 2>&1"
 

@@ -1,4 +1,7 @@
-# What `snakemake --report` shows beside the figures: the tables, the selected points, and how every run went.
+# What sums a study up: beside the figures of `snakemake --report` the tables, the selected points, and how every run
+# went; and the few numbers and bars that DVC compares.
+
+from tasktrace.config.summary import summary_options, summary_tables
 
 
 rule report_tables:
@@ -31,3 +34,33 @@ rule report_tables:
     shell:
         "tasktrace report {wildcards.setting} --tables {params.tables} --selected {input.selected} --out {output}"
         " > {log} 2>&1"
+
+
+rule metrics:
+    input:
+        lambda wildcards: [
+            f"results/tables/{wildcards.setting}/{name}"
+            for name in summary_tables(STUDY, wildcards.setting)
+        ],
+    output:
+        numbers="results/metrics/{setting}.json",
+        transfer="results/plots/transfer/{setting}.csv",
+        experiments="results/plots/experiments/{setting}.csv",
+    log:
+        "logs/metrics/{setting}.log",
+    benchmark:
+        "results/benchmarks/metrics/{setting}.tsv"
+    localrule: True
+    conda:
+        "../envs/tasktrace.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        tables=lambda wildcards: f"results/tables/{wildcards.setting}",
+        options=lambda wildcards: json.dumps(summary_options(STUDY, wildcards.setting)),
+        plots=lambda wildcards, output: folder(folder(output.transfer)),
+    shell:
+        "tasktrace metrics {wildcards.setting} --tables {params.tables} --options {params.options:q}"
+        " --out {output.numbers} --plots {params.plots} > {log} 2>&1"

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from tasktrace import __version__
-from tasktrace.cli import figures, overview, runs, tables
+from tasktrace.cli import figures, overview, runs, tables, versions
 from tasktrace.errors import TasktraceError
 
 
@@ -33,6 +33,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tasktrace", description=__doc__.partition("\n")[0])
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
-    for module in (runs, tables, figures, overview):
+    for module in (runs, tables, figures, overview, versions):
         module.add_verbs(verbs)
     return parser

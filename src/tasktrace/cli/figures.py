@@ -1,4 +1,4 @@
-"""Verbs that draw: figures, pages of tables, the report."""
+"""Verbs that show results: figures, pages of tables, the report, the few numbers that DVC compares."""
 
 import argparse
 import importlib
@@ -8,6 +8,7 @@ from pathlib import Path
 from tasktrace.cli.arguments import Verbs, read_study, tables_folder
 from tasktrace.config.shown import FIGURES, SIMILARITY_FIGURES, TABLES, figure_options, study_figure
 from tasktrace.config.small_studies import SHOWN
+from tasktrace.config.summary import summary_options
 
 _SAME_MODULE = {"b_a2": "b_a1", **dict.fromkeys(SIMILARITY_FIGURES, "similarity")}
 """Figures that another one's module draws, with other options."""
@@ -17,6 +18,7 @@ def add_verbs(verbs: Verbs) -> None:
     """Add the parsers of these verbs."""
     _add_figure(verbs)
     _add_report(verbs)
+    _add_metrics(verbs)
 
 
 def _add_figure(verbs: Verbs) -> None:
@@ -61,3 +63,23 @@ def _report(given: argparse.Namespace) -> None:
     ]
     out = given.out or Path("results/report") / f"{given.setting}.html"
     write_report(given.setting, given.tables or tables_folder(given.setting), selected, out)
+
+
+def _add_metrics(verbs: Verbs) -> None:
+    parser = verbs.add_parser("metrics", help="sum up a setting's tables in a few numbers and bars, for DVC")
+    parser.add_argument("setting")
+    parser.add_argument("--tables", type=Path, help="folder of the tables (default: results/tables/SETTING)")
+    parser.add_argument("--options", type=json.loads, help="groups and experiments as JSON (default: from config/)")
+    parser.add_argument("--out", type=Path, help="default: results/metrics/SETTING.json")
+    parser.add_argument(
+        "--plots", type=Path, default=Path("results/plots"), help="folder of the bars (default: results/plots)"
+    )
+    parser.set_defaults(verb=_metrics)
+
+
+def _metrics(given: argparse.Namespace) -> None:
+    from tasktrace.summary import summarise
+
+    options = summary_options(read_study(), given.setting) if given.options is None else given.options
+    out = given.out or Path("results/metrics") / f"{given.setting}.json"
+    summarise(given.setting, given.tables or tables_folder(given.setting), options, out, given.plots)

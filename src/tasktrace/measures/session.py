@@ -69,9 +69,10 @@ def measure(job: MeasureJob) -> dict[str, Any]:
     record = _record(job)
     epochs = _chosen(kept_epochs(record), job.spec["every"])
     with exclusive(job.folder / ".measure" / "lock", "measuring"), reporter(job.path, epochs[-1]) as report:
-        verify(record["checkpoints"], job.root)
         journal = Journal(job.folder / ".measure" / "journal", report.note)
         session = Session(job, record, journal, report)
+        if any(session.missing(epoch) for epoch in epochs):
+            verify(record["checkpoints"], job.root)
         for epoch in epochs:
             session.measure(epoch)
         return session.finish(epochs)
@@ -94,9 +95,13 @@ class Session:
         self._asked = [_asked(name, spec, record) for name, spec in job.spec["measures"].items()]
         self._seconds: dict[str, float] = defaultdict(float)
 
+    def missing(self, epoch: int) -> list[Asked]:
+        """What has not been measured yet of an epoch's checkpoint."""
+        return [asked for asked in self._asked if self._journal.find(asked.key, epoch) is None]
+
     def measure(self, epoch: int) -> None:
         """Measure what is missing of an epoch's checkpoint."""
-        missing = [asked for asked in self._asked if self._journal.find(asked.key, epoch) is None]
+        missing = self.missing(epoch)
         if not missing:
             return
         self._run.load(epoch)

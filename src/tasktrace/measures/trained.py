@@ -13,7 +13,7 @@ from tasktrace.seeding import derive_seed
 from tasktrace.settings.prepared import Prepared
 from tasktrace.tasks import Task
 from tasktrace.training.assembly import assemble
-from tasktrace.training.checkpoints import read_checkpoint
+from tasktrace.training.checkpoints import load_checkpoint, read_checkpoint
 from tasktrace.training.engine import METHOD, below
 
 _GENERATOR = "generator"
@@ -46,9 +46,15 @@ class TrainedRun:
         self._model = self.parts.model.eval()
         self._samples: dict[tuple[str, int], Sample] = {}
 
-    def load(self, epoch: int) -> None:
-        """Go to the checkpoint of an epoch."""
-        state = read_checkpoint(self._record, epoch, self._root)
+    def load(self, epoch: int, is_verified: bool = True) -> None:
+        """Go to the checkpoint of an epoch.
+
+        Args:
+            epoch: Finished epochs.
+            is_verified: Whether the run's files have been; otherwise the one that is read is.
+        """
+        read = read_checkpoint if is_verified else load_checkpoint
+        state = read(self._record, epoch, self._root)
         self._epoch = epoch
         self._method_state = below(METHOD, state)
         self._model.load_state_dict({name: value for name, value in state.items() if not name.startswith(METHOD)})

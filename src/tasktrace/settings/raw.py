@@ -4,6 +4,7 @@ import http.client
 import urllib.error
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tasktrace.errors import DataError
 from tasktrace.files import file_digest
@@ -42,6 +43,33 @@ def verify(sources: list[Source]) -> None:
                 f"{source.path}: truncated or altered: its MD5 is {found}, the published one is {source.md5}; "
                 f"delete it and run again, or fetch it anew from {source.url}"
             )
+
+
+def raw_state(module: Any, setting: str, raw: Path) -> tuple[str, list[str]]:
+    """What there is of a setting's raw data, and what its user has to do.
+
+    Args:
+        module: The setting's module.
+        setting: The setting's name, for messages.
+        raw: Folder of the raw files.
+
+    Raises:
+        DataError: A raw file is altered.
+    """
+    sources, placed = module.sources(raw), getattr(module, "PLACED_BY_USER", "")
+    absent = missing(sources)
+    if absent:
+        counted = f"{len(absent)} of {len(sources)} raw files missing"
+        if placed:
+            return counted, [f"{setting}: {counted}; put them here yourself ({placed}):\n{how_to_fetch(absent)}"]
+        how = f"`tasktrace fetch {setting}` downloads them, or put them here yourself"
+        return f"{counted}; {how}:\n{how_to_fetch(absent)}", []
+    if placed and not (raw.is_dir() and any(raw.iterdir())):
+        return "no raw data", [f"{setting}: no raw data in {raw}; put it there yourself: {placed}"]
+    verify(sources)
+    if sources:
+        return "raw files complete", []
+    return f"raw data in {raw}; checked when it is prepared" if raw.exists() else "comes with the installation", []
 
 
 def how_to_fetch(sources: list[Source]) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from tasktrace.errors import DamagedFileError
 from tasktrace.files import atomic_path, file_digest
+from tasktrace.training.finals import final_epochs, final_path, is_final_of, read_final, write_final
 
 SHARD_BYTES = 1 << 30
 
@@ -92,12 +93,13 @@ def _discard_packed(target: Path) -> None:
             entry.unlink()
 
 
-def verify(files: list[dict[str, Any]], root: Path) -> None:
+def verify(files: list[dict[str, Any]], root: Path, absent_too: bool = False) -> None:
     """Hold packed checkpoints against the sizes and hashes in ``run.json``.
 
     Args:
         files: The list ``checkpoints`` of a ``run.json``.
         root: The project's folder.
+        absent_too: Accept that files are elsewhere.
 
     Raises:
         DamagedFileError: A file is absent, or not what was written.
@@ -105,6 +107,8 @@ def verify(files: list[dict[str, Any]], root: Path) -> None:
     for entry in files:
         path = root / entry["path"]
         if not path.exists():
+            if absent_too:
+                continue
             raise DamagedFileError(
                 f"{path}: this checkpoint file is absent; fetch it (`dvc pull checkpoints.dvc`) or train the run again"
             )
@@ -118,7 +122,9 @@ def verify(files: list[dict[str, Any]], root: Path) -> None:
 
 
 def load_checkpoint(record: dict[str, Any], epoch: int, root: Path = Path()) -> dict[str, Tensor]:
-    """The state of model and method after an epoch, from a finished run's packed checkpoints, verified.
+    """The state of model and method after an epoch of a finished run, verified.
+
+    It is read from the packed checkpoints; where these are not here, from the file of the final epochs if it has it.
 
     Args:
         record: The content of the run's ``run.json``.
@@ -129,8 +135,38 @@ def load_checkpoint(record: dict[str, Any], epoch: int, root: Path = Path()) -> 
         DamagedFileError: The file is absent, or not what was written.
         KeyError: The run kept no checkpoint of this epoch.
     """
+    if _is_final_only(record, epoch, root):
+        return _of_epoch(read_final(record, root), epoch)
     verify(_holding(record, epoch), root)
     return read_checkpoint(record, epoch, root)
+
+
+def keep_final(record: dict[str, Any], root: Path) -> bool:
+    """Write the file of a run's final epochs, unless it is there; whether it was written.
+
+    Raises:
+        DamagedFileError: A packed checkpoint cannot be read.
+    """
+    if is_final_of(record, root):
+        return False
+    states = {epoch: read_checkpoint(record, epoch, root) for epoch in final_epochs(record)}
+    tensors = {f"{_prefix(epoch)}{name}": value for epoch, state in states.items() for name, value in state.items()}
+    write_final(record, tensors, root)
+    return True
+
+
+def _is_final_only(record: dict[str, Any], epoch: int, root: Path) -> bool:
+    """Whether an epoch's checkpoint is here only in the file of the final epochs."""
+    return (
+        not (root / _holding(record, epoch)[0]["path"]).exists()
+        and epoch in final_epochs(record)
+        and (root / final_path(record)).exists()
+    )
+
+
+def _of_epoch(tensors: dict[str, Tensor], epoch: int) -> dict[str, Tensor]:
+    prefix = _prefix(epoch)
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def kept_epochs(record: dict[str, Any]) -> list[int]:

@@ -16,8 +16,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tasktrace.files import atomic_path, digest, file_digest, write_json
-from tasktrace.training.trajectory import Row, write_trajectory
+from tasktrace.files import atomic_path, file_digest
+from tasktrace.training.finished import KEPT, Finished, find_finished, keep_finished
+from tasktrace.training.trajectory import Row
 
 _KEPT = 2
 
@@ -111,31 +112,18 @@ class ResumeFolder:
         """Remove everything but the lock and the log."""
         self._remove_all_but(*_OUTLASTING)
 
-    def finish(self, record: dict[str, Any], rows: list[Row]) -> None:
+    def finish(self, record: dict[str, Any], trajectory: Path) -> None:
         """Write the little that lets a redo emit the declared files again, then remove the states."""
-        content = {"spec": self._digest, "record": record}
-        write_trajectory(self.folder / "trajectory.parquet", rows)
-        write_json(self.folder / "finished.json", {**content, "sha256": digest(content)})
+        keep_finished(self.folder, Finished(record), trajectory)
         self.remove_states()
 
     def remove_states(self) -> None:
         """Remove what a finished run no longer needs."""
-        self._remove_all_but(*_OUTLASTING, "finished.json", "trajectory.parquet")
+        self._remove_all_but(*_OUTLASTING, *KEPT)
 
-    def finished(self) -> dict[str, Any] | None:
-        """The record of this spec's finished run, if it has finished."""
-        path = self.folder / "finished.json"
-        if not path.exists():
-            return None
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            if content.pop("sha256") != digest(content):
-                raise ValueError("not what was written")
-        except (ValueError, KeyError, TypeError, AttributeError):
-            self._report(f"{path}: damaged; training again")
-            return None
-        record: dict[str, Any] = content["record"]
-        return record if content["spec"] == self._digest else None
+    def finished(self) -> Finished | None:
+        """This spec's finished run, if it has finished."""
+        return find_finished(self.folder, self._digest, self._report)
 
     def _remove_all_but(self, *names: str) -> None:
         for path in self.folder.glob("*"):

@@ -23,6 +23,7 @@ from tasktrace.training.device import configure, describe
 from tasktrace.training.ending import Ending, StoppedError
 from tasktrace.training.engine import Engine
 from tasktrace.training.evaluation import evaluate
+from tasktrace.training.finished import TRAJECTORY
 from tasktrace.training.job import RunJob
 from tasktrace.training.resume import LOG, Progress, ResumeFolder
 from tasktrace.training.trajectory import Row, summary, write_trajectory
@@ -214,7 +215,7 @@ class Session:
     def _finish(self, outcome: dict[str, Any]) -> dict[str, Any]:
         job, progress = self._job, self._progress
         target = Path("checkpoints") / job.path
-        trajectory = job.folder / "trajectory.parquet"
+        trajectory = job.folder / TRAJECTORY
         with self._timed("save"):
             packed = self._files.pack(progress.checkpoints, target, job.root)
             discard_temporaries(trajectory)
@@ -236,7 +237,7 @@ class Session:
             "device": describe(self._device),
             **machine(job.root),
         }
-        self._resume.finish(record, progress.rows)
+        self._resume.finish(record, trajectory)
         return record
 
     @contextmanager
@@ -256,19 +257,19 @@ def _is_kept(epoch: int, spec: dict[str, Any]) -> bool:
 
 def _emitted_again(job: Job, resume: ResumeFolder, report: Reporter) -> dict[str, Any] | None:
     """The record of a finished run with its trajectory put back, or None where it has to be trained."""
-    record = resume.finished()
-    if record is None:
+    finished = resume.finished()
+    if finished is None:
         return None
-    kept = resume.folder / "trajectory.parquet"
+    record, kept = finished.record, resume.folder / TRAJECTORY
     try:
-        verify(record["checkpoints"], job.root)
+        verify(record["checkpoints"], job.root, absent_too=finished.is_restored)
     except DamagedFileError as error:
         report.note(f"{error}; training again")
         return None
     if not kept.exists() or file_digest(kept) != record["trajectory"]:
         report.note(f"{kept}: absent or damaged; training again")
         return None
-    with atomic_path(job.folder / "trajectory.parquet") as temporary:
+    with atomic_path(job.folder / TRAJECTORY) as temporary:
         shutil.copyfile(kept, temporary)
     resume.remove_states()
     report.note("finished before; its files are as they were")

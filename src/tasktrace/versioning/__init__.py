@@ -1,0 +1,1 @@
+"""Data, checkpoints and results under DVC: named in git, kept in a cache, fetched on another machine."""

@@ -1,0 +1,54 @@
+"""Raw data from its original sources, held against what ``data.dvc`` names."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tasktrace.config import Study
+from tasktrace.errors import DataError
+from tasktrace.settings import setting_module
+from tasktrace.settings.raw import download, missing, raw_state
+from tasktrace.versioning.pointers import DATA, Content, content_of, name_content, read_pointer
+
+
+def fetch(study: Study, setting: str, say: Callable[[str], None]) -> None:
+    """Fetch what is missing of a setting's raw data, where its terms allow it, and see that it is what was published.
+
+    A folder that ``data.dvc`` does not name yet is named there.
+
+    Args:
+        study: The study.
+        setting: The setting's name.
+        say: Told in a line what there is.
+
+    Raises:
+        DataError: The data cannot be fetched or has to be put there by its user; or a file is not what was published,
+            or the folder not what ``data.dvc`` names.
+        ConfigError: There is no such setting.
+    """
+    name = study.find_setting(setting)["setting"]
+    path = f"data/raw/{name}"
+    raw = study.root / path
+    module = setting_module(name)
+    if not getattr(module, "PLACED_BY_USER", "") and missing(module.sources(raw)):
+        download(setting, raw, module.sources(raw))
+    state, faults = raw_state(module, setting, raw)
+    if faults:
+        raise DataError("\n".join(faults))
+    if not raw.exists():
+        say(f"{setting}: {state}")
+        return
+    say(f"{setting}: {path}: {state}; {_held(study.root / DATA, path, content_of(raw))}")
+
+
+def _held(pointer: Path, path: str, found: Content) -> str:
+    named = read_pointer(pointer).get(path)
+    if named is None:
+        name_content(pointer, path, found)
+        return f"{DATA} names it now: commit that file"
+    if named != found.md5:
+        raise DataError(
+            f"{path}: not what {DATA} names: its MD5 there is {named}, here it is {found.md5}, of {found.files} files "
+            f"with {found.size:,} bytes. To have what is named: take the folder away and fetch it again, or `dvc pull "
+            f"{path}`. To go on with what is here: take its entry out of {DATA}, fetch again, and commit {DATA}"
+        )
+    return f"as {DATA} names it"

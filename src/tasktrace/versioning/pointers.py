@@ -1,0 +1,132 @@
+"""The small YAML files in which git names what DVC keeps: ``data.dvc``, ``prepared.dvc``, ``checkpoints.dvc``.
+
+Each may name several folders, so that one of them can be pulled alone. Nothing here needs DVC.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tasktrace.errors import DamagedFileError
+from tasktrace.files import file_digest, write_text
+
+DATA = Path("data.dvc")
+"""Names the folders of raw data."""
+
+PREPARED = Path("prepared.dvc")
+"""Names what was made of them for training."""
+
+CHECKPOINTS = Path("checkpoints.dvc")
+"""Names final epochs, and whole trajectories where they were asked for."""
+
+LOCK = Path("dvc.lock")
+"""Names what the stage of ``dvc.yaml`` made."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a file or folder holds.
+
+    Attributes:
+        md5: The file's MD5; of a folder, that of its listing with ``.dir`` behind it.
+        size: Bytes of all files.
+        files: How many files.
+    """
+
+    md5: str
+    size: int
+    files: int
+
+
+def read_pointer(file: Path) -> dict[str, str | None]:
+    """The paths that a pointer file names, each with its MD5; None for one that DVC has not seen yet.
+
+    Raises:
+        DamagedFileError: The file is no pointer file.
+    """
+    return {out["path"]: out.get("md5") for out in _outs(file)}
+
+
+def name_content(file: Path, path: str, content: Content | None = None) -> None:
+    """Name a path in a pointer file, in place of what it was named with before.
+
+    Args:
+        file: The pointer file, which need not exist.
+        path: The path, below the pointer file's folder.
+        content: What is there; None where DVC is to find that out.
+
+    Raises:
+        DamagedFileError: The file is no pointer file.
+    """
+    entry: dict[str, Any] = {"md5": content.md5, "size": content.size} if content else {}
+    if content and content.md5.endswith(".dir"):
+        entry["nfiles"] = content.files
+    outs = {out["path"]: out for out in _outs(file)}
+    _write(file, list({**outs, path: {**entry, "hash": "md5", "path": path}}.values()))
+
+
+def forget(file: Path, paths: set[str]) -> None:
+    """Take paths out of a pointer file.
+
+    Raises:
+        DamagedFileError: The file is no pointer file.
+    """
+    _write(file, [out for out in _outs(file) if out["path"] not in paths])
+
+
+def content_of(path: Path) -> Content:
+    """What a file or folder holds, named as DVC 3 names it."""
+    if path.is_file():
+        return Content(file_digest(path, "md5"), path.stat().st_size, 1)
+    files = sorted((entry for entry in path.rglob("*") if entry.is_file()), key=lambda entry: _below(path, entry))
+    listing = [{"md5": file_digest(entry, "md5"), "relpath": _below(path, entry)} for entry in files]
+    md5 = hashlib.md5(json.dumps(listing).encode(), usedforsecurity=False).hexdigest()
+    return Content(f"{md5}.dir", sum(entry.stat().st_size for entry in files), len(files))
+
+
+def _below(folder: Path, entry: Path) -> str:
+    return entry.relative_to(folder).as_posix()
+
+
+def _outs(file: Path) -> list[dict[str, Any]]:
+    content = _content(file)
+    try:
+        outs = _stage_outs(content) if "stages" in content else content.get("outs", [])
+        return [dict(out) for out in outs if out["path"]]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _no_pointer(file, error) from error
+
+
+def _stage_outs(lock: dict[str, Any]) -> list[dict[str, Any]]:
+    return [out for stage in lock["stages"].values() for out in stage.get("outs", [])]
+
+
+def _content(file: Path) -> dict[str, Any]:
+    if not file.exists():
+        return {}
+    try:
+        return dict(yaml.safe_load(file.read_text(encoding="utf-8")) or {})
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, TypeError) as error:
+        raise _no_pointer(file, error) from error
+
+
+def _no_pointer(file: Path, error: Exception) -> DamagedFileError:
+    return DamagedFileError(
+        f"{file}: expected a file of DVC with `outs`, each with a `path`; found something else ({error!r}); "
+        f"`git checkout {file}` brings back the last version"
+    )
+
+
+def _write(file: Path, outs: list[dict[str, Any]]) -> None:
+    """Write a pointer file; the comment at its head stays."""
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.exists() else []
+    comment = ""
+    for line in lines:
+        if not line.startswith("#"):
+            break
+        comment += line
+    write_text(file, comment + yaml.safe_dump({**_content(file), "outs": outs}, sort_keys=False))

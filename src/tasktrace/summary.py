@@ -5,7 +5,6 @@ NaN.
 """
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -13,7 +12,6 @@ import pandas as pd
 
 from tasktrace.analysis.metrics import metric_columns
 from tasktrace.analysis.tables import table
-from tasktrace.errors import DataError
 from tasktrace.files import write_json
 from tasktrace.rows import write_table
 
@@ -49,22 +47,15 @@ def summarise(setting: str, tables: Path, options: dict[str, Any], out: Path, pl
         plots: Folder of the bars: ``transfer/<setting>.csv`` and ``experiments/<setting>.csv``.
 
     Raises:
-        DataError: A table is not there yet, or the setting has neither groups nor experiments.
+        DataError: A table is not there yet.
     """
-    groups, has_experiments = options["groups"], options["experiments"]
-    if not groups and not has_experiments:
-        raise DataError(f"{setting}: neither groups nor experiments, so there are no results to sum up")
-    transfer = _transfer(_read(tables, "transfer.csv"), groups) if groups else {}
-    experiments = _experiments(_read(tables, "results.csv")) if has_experiments else {}
+    groups = options["groups"]
+    transfer = _transfer(pd.read_csv(table(tables, "transfer.csv")), groups) if groups else {}
+    experiments = _experiments(pd.read_csv(table(tables, "results.csv"))) if options["experiments"] else {}
     numbers = {names: value for names, value in (transfer | experiments).items() if math.isfinite(value)}
     for kind, drawn in _BARS.items():
         write_table(plots / kind / f"{setting}.csv", _bars(numbers, kind, drawn))
     write_json(out, _nested(numbers))
-
-
-def _read(tables: Path, name: str) -> pd.DataFrame:
-    """A table with its numbers to the last digit, which pandas rounds if it is not told."""
-    return pd.read_csv(table(tables, name), float_precision="round_trip")
 
 
 def _transfer(found: pd.DataFrame, groups: list[str]) -> Numbers:
@@ -95,7 +86,7 @@ def _bars(numbers: Numbers, kind: str, drawn: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["label", drawn])
 
 
-def _nested(numbers: Numbers) -> Mapping[str, Any]:
+def _nested(numbers: Numbers) -> dict[str, Any]:
     nested: dict[str, Any] = {}
     for (*outer, name), value in numbers.items():
         inner = nested

@@ -1,5 +1,7 @@
 """What of a setting is summed up."""
 
+import json
+
 import pytest
 
 from tasktrace.config import Study
@@ -17,19 +19,15 @@ def test_groups_are_summed_up_and_auxiliary_sets_are_not(project, configure):
 
 
 def test_experiments_are_summed_up(project, configure):
-    configure("config.yaml", settings=["digit_traits"])
+    experiments = {"tasks": ["digits1", "digits2"], "methods": {"umtg": ["adam"]}, "learning_rates": [0.01]}
+    alone = {"optimizers": ["adam"], "learning_rates": [0.01]}
+    block = {"setting": "digits", "data": {}, "model": {"model": "small_cnn"}}
+    block["experiments"] = {**experiments, "batch_size": 16, "epochs": 1, "alone": alone}
+    (project / "config/settings/grid.yaml").write_text(json.dumps(block))
+    configure("config.yaml", settings=["grid"], demo=[])
     study = Study.load()
-    assert summary_options(study, "digit_traits") == {"groups": [], "experiments": True}
-    assert summary_tables(study, "digit_traits") == ["results.csv"]
-
-
-def test_of_a_setting_with_neither_there_is_no_table(project, configure):
-    block = "setting: digits\ndata: {}\nmodel: {model: small_cnn}\n"
-    (project / "config/settings/bare.yaml").write_text(block)
-    configure("config.yaml", settings=["digits", "bare"])
-    study = Study.load()
-    assert not study.arms("bare")
-    assert summary_tables(study, "bare") == []
+    assert summary_options(study, "grid") == {"groups": [], "experiments": True}
+    assert summary_tables(study, "grid") == ["results.csv"]
 
 
 def test_a_setting_that_there_is_not_is_told(study):

@@ -19,8 +19,9 @@ from tasktrace.corruption_transfer.job import RefitJob, refit
 from tasktrace.errors import BusyError, ConfigError, DamagedFileError, DataError
 from tasktrace.files import file_digest
 from tasktrace.measures.trained import TrainedRun
-from tasktrace.training.checkpoints import load_checkpoint
+from tasktrace.training.checkpoints import keep_final, load_checkpoint
 from tasktrace.training.data import Order
+from tasktrace.training.finals import final_path
 
 TOGETHER = "digit_traits/grid/umtg/adam/selected/seed0"
 ALONE = "digit_traits/grid_stl.ink/adam/selected/seed0"
@@ -244,6 +245,38 @@ def test_a_damaged_checkpoint_is_refused(make_job):
     content[-1] ^= 1
     path.write_bytes(content)
     assert_refused(DamagedFileError, job, f"{path}: damaged checkpoint")
+
+
+@pytest.fixture
+def finals_alone(make_job):
+    """A job on a run of several checkpoints, of which only the final epochs are here."""
+    job = make_job(name="finals", checkpoint_every=1)
+    assert record(job)["checkpoints"][0]["epochs"] == [0, 1, 2, 3]
+    keep_final(record(job), job.root)
+    (job.root / record(job)["checkpoints"][0]["path"]).unlink()
+    return job
+
+
+def test_the_final_epochs_alone_give_the_same_bytes(finals_alone, make_job):
+    refit(finals_alone)
+    whole = make_job(name="whole", checkpoint_every=1)
+    refit(whole)
+    scores = (whole.folder / "corrupted.parquet").read_bytes()
+    assert (finals_alone.folder / "corrupted.parquet").read_bytes() == scores
+
+
+def test_a_damaged_file_of_final_epochs_is_refused(finals_alone):
+    path = finals_alone.root / final_path(record(finals_alone))
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    assert_refused(DamagedFileError, finals_alone, f"{path}: damaged, or of another run")
+
+
+def test_an_absent_checkpoint_is_named(finals_alone):
+    (finals_alone.root / final_path(record(finals_alone))).unlink()
+    path = finals_alone.root / record(finals_alone)["checkpoints"][0]["path"]
+    assert_refused(DamagedFileError, finals_alone, f"{path}: this checkpoint file is absent; fetch it")
 
 
 def test_pictures_of_another_spec_are_refused(make_job, refit_spec):

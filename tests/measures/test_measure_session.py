@@ -19,6 +19,7 @@ from tasktrace.measures import session as session_module
 from tasktrace.measures.journal import Journal
 from tasktrace.measures.session import MeasureJob, measure
 from tasktrace.settings.prepared import write_prepared
+from tasktrace.training.checkpoints import keep_final
 from tasktrace.training.session import Job, run
 
 PATH = "digits/group/adam/point/seed0"
@@ -402,6 +403,51 @@ def test_a_checkpoint_file_that_is_not_as_written_is_refused(make_job, damage):
     with pytest.raises(DamagedFileError, match=f"{re.escape(str(path))}: {expected}"):
         measure(job)
     assert not (job.folder / "factors.parquet").exists()
+
+
+@pytest.fixture
+def without_checkpoints(make_job):
+    """A job on a run that was measured, of whose checkpoints only the final epochs are here still."""
+    job = make_job()
+    measure(job)
+    keep_final(json.loads((job.folder / "run.json").read_text()), job.root)
+    (packed,) = (job.root / "checkpoints/digits").rglob("*.safetensors")
+    packed.unlink()
+    return job
+
+
+def test_what_was_measured_is_written_again_without_checkpoints(without_checkpoints, walks, uninterrupted):
+    job = without_checkpoints
+    for name in ("factors.parquet", "factors.json"):
+        (job.folder / name).unlink()
+    measure(job)
+    assert walks == []
+    assert (job.folder / "factors.parquet").read_bytes() == uninterrupted
+    fewer = {"every": 3, "measures": {"conflict": CONFLICT}}
+    measure(dataclasses.replace(job, spec=fewer))
+    assert epochs(job) == [0, 3]
+
+
+def test_a_measure_more_needs_the_checkpoints_and_names_those_that_are_absent(without_checkpoints, walks):
+    job = without_checkpoints
+    before = (job.folder / "factors.parquet").read_bytes()
+    packed = job.root / f"checkpoints/{PATH}.safetensors"
+    more = {**BOTH, "encoder": {**COHERENCE, "parameters": "encoder"}}
+    with pytest.raises(DamagedFileError, match=f"{re.escape(str(packed))}: this checkpoint file is absent; fetch it"):
+        measure(dataclasses.replace(job, spec={"every": 1, "measures": more}))
+    assert walks == []
+    assert (job.folder / "factors.parquet").read_bytes() == before
+
+
+def test_a_damaged_checkpoint_is_no_hindrance_where_all_was_measured(make_job, uninterrupted):
+    job = make_job()
+    measure(job)
+    (path,) = (job.root / "checkpoints").rglob("*.safetensors")
+    path.write_bytes(path.read_bytes()[:-1] + b"\x01")
+    measure(job)
+    assert (job.folder / "factors.parquet").read_bytes() == uninterrupted
+    with pytest.raises(DamagedFileError, match=f"{re.escape(str(path))}: damaged checkpoint"):
+        measure(dataclasses.replace(job, spec={"every": 1, "measures": {"other": {**COHERENCE, "batches": 5}}}))
 
 
 def test_absent_data_is_refused(make_job):

@@ -11,8 +11,9 @@ import torch
 from tasktrace.errors import DamagedFileError
 from tasktrace.files import file_digest
 from tasktrace.training import checkpoints
-from tasktrace.training.checkpoints import EpochFiles, kept_epochs, load_checkpoint, verify
+from tasktrace.training.checkpoints import EpochFiles, keep_final, kept_epochs, load_checkpoint, verify
 from tasktrace.training.evaluation import evaluate
+from tasktrace.training.finals import final_path
 from tasktrace.training.session import _is_kept, run
 from tasktrace.training.trajectory import Row
 
@@ -239,3 +240,70 @@ def test_the_checkpoint_of_the_best_epoch_is_the_model_of_that_epoch(make_job, m
 def test_the_best_epoch_adds_at_most_one_to_those_that_are_due(make_spec, every, best, expected):
     spec = make_spec(checkpoint_every=every, best_epoch=best)
     assert [epoch for epoch in range(spec["epochs"] + 1) if _is_kept(epoch, spec)] == expected
+
+
+@pytest.fixture
+def finals_alone(record, tmp_path):
+    """The record of a run of which only the last and the best epoch are here."""
+    record["spec"]["best_epoch"] = 2
+    keep_final(record, tmp_path)
+    (tmp_path / record["checkpoints"][0]["path"]).unlink()
+    return record
+
+
+@pytest.mark.parametrize("epoch", [2, 8])
+def test_final_epochs_are_found_where_the_packed_file_is_elsewhere(finals_alone, tmp_path, epoch):
+    loaded, expected = load_checkpoint(finals_alone, epoch, tmp_path), states()[epoch]
+    assert loaded.keys() == expected.keys()
+    assert all(torch.equal(loaded[name], value) for name, value in expected.items())
+
+
+def test_an_epoch_that_is_not_final_needs_the_packed_file(finals_alone, tmp_path):
+    path = tmp_path / finals_alone["checkpoints"][0]["path"]
+    with pytest.raises(DamagedFileError, match=f"{re.escape(str(path))}: this checkpoint file is absent"):
+        load_checkpoint(finals_alone, 4, tmp_path)
+    with pytest.raises(KeyError, match="no checkpoint of epoch 3"):
+        load_checkpoint(finals_alone, 3, tmp_path)
+
+
+def test_a_damaged_file_of_final_epochs_is_named(finals_alone, tmp_path):
+    path = tmp_path / final_path(finals_alone)
+    flip(path)
+    with pytest.raises(DamagedFileError, match=f"{re.escape(str(path))}: damaged"):
+        load_checkpoint(finals_alone, 8, tmp_path)
+
+
+def test_a_damaged_packed_file_is_named_although_its_final_epochs_are_whole(record, tmp_path):
+    keep_final(record, tmp_path)
+    path = tmp_path / record["checkpoints"][0]["path"]
+    flip(path)
+    with pytest.raises(DamagedFileError, match=f"{re.escape(str(path))}: damaged checkpoint"):
+        load_checkpoint(record, 8, tmp_path)
+
+
+def test_the_shards_that_are_here_are_read_beside_the_final_epochs(saved, tmp_path, monkeypatch):
+    files, digests = saved
+    monkeypatch.setattr(checkpoints, "SHARD_BYTES", 1)
+    packed = files.pack(digests, tmp_path.relative_to(tmp_path) / "checkpoints/seed0", tmp_path)
+    record = {"run": "seed0", "spec": {"best_epoch": 2}, "checkpoints": packed}
+    keep_final(record, tmp_path)
+    for entry in packed:
+        if entry["epochs"] in ([2], [4], [8]):
+            (tmp_path / entry["path"]).unlink()
+    for epoch in (0, 2, 6, 8):
+        assert load_checkpoint(record, epoch, tmp_path)["encoder.1.num_batches_tracked"].item() == epoch
+    with pytest.raises(DamagedFileError, match=re.escape(packed[2]["path"])):
+        load_checkpoint(record, 4, tmp_path)
+
+
+def test_files_may_be_elsewhere_if_the_caller_says_so_but_not_damaged(saved, tmp_path, monkeypatch):
+    files, digests = saved
+    monkeypatch.setattr(checkpoints, "SHARD_BYTES", 1)
+    packed = files.pack(digests, tmp_path.relative_to(tmp_path) / "seed0", tmp_path)
+    (tmp_path / packed[0]["path"]).unlink()
+    verify(packed, tmp_path, absent_too=True)
+    with pytest.raises(DamagedFileError, match=f"{re.escape(packed[0]['path'])}: this checkpoint file is absent"):
+        verify(packed, tmp_path)
+    flip(tmp_path / packed[1]["path"])
+    with pytest.raises(DamagedFileError, match=f"{re.escape(packed[1]['path'])}: damaged"):
+        verify(packed, tmp_path, absent_too=True)

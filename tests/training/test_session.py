@@ -16,6 +16,7 @@ from tasktrace.errors import BusyError, ConfigError, DataError
 from tasktrace.files import digest, file_digest
 from tasktrace.models import build_model
 from tasktrace.training.data import Order
+from tasktrace.training.finished import Finished, find_finished, keep_finished
 from tasktrace.training.session import run
 
 
@@ -123,6 +124,56 @@ def test_a_finished_run_without_its_checkpoint_trains_again_and_says_why(make_jo
     assert "; training again" in log
     assert "epoch 3/3" in log
     assert results(job) == before
+
+
+@pytest.fixture
+def restored(make_job, make_spec):
+    """A job on a run that another machine trained, and its record; its checkpoints are here."""
+    job = make_job(make_spec())
+    record = run(job)
+    keep_finished(job.folder / ".resume", Finished(record, is_restored=True), job.folder / "trajectory.parquet")
+    return job, record
+
+
+def test_a_restored_run_emits_its_files_again_without_its_checkpoints(restored, untrained, capsys):
+    job, record = restored
+    trajectory = (job.folder / "trajectory.parquet").read_bytes()
+    (job.root / record["checkpoints"][0]["path"]).unlink()
+    for name in ("run.json", "trajectory.parquet"):
+        (job.folder / name).unlink()
+    capsys.readouterr()
+    with untrained:
+        for _ in range(2):
+            assert run(job) == record
+    assert json.loads((job.folder / "run.json").read_text()) == record
+    assert (job.folder / "trajectory.parquet").read_bytes() == trajectory
+    assert "finished before; its files are as they were" in capsys.readouterr().err
+    assert not list((job.root / "checkpoints").rglob("*.safetensors"))
+
+
+def test_a_restored_run_with_a_damaged_checkpoint_trains_again_and_is_this_machines_own(
+    restored, uninterrupted, results, capsys
+):
+    job, record = restored
+    path = job.root / record["checkpoints"][0]["path"]
+    path.write_bytes(path.read_bytes()[:-1] + b"\x01")
+    capsys.readouterr()
+    run(job)
+    log = capsys.readouterr().err
+    assert f"{path}: damaged checkpoint" in log
+    assert "; training again" in log
+    assert results(job) == uninterrupted(job)
+    assert not find_finished(job.folder / ".resume", digest(job.spec), print).is_restored
+    path.unlink()
+    run(job)
+    assert "this checkpoint file is absent" in capsys.readouterr().err
+    assert results(job) == uninterrupted(job)
+
+
+def test_a_restored_run_of_another_spec_is_trained(restored, make_job, make_spec, uninterrupted, results):
+    job = make_job(make_spec(learning_rate=0.02))
+    run(job)
+    assert results(job) == uninterrupted(job)
 
 
 @pytest.mark.parametrize("damage", ["flipped", "deleted"])

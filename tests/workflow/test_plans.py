@@ -10,7 +10,7 @@ DIGITS = {"prepare": 1, "train": 18, "select": 9, "train_selected": 27, "analyse
 
 
 def test_everything_can_be_planned_before_any_data_is_there(unpacked):
-    drawn = dict.fromkeys(["figure_a2", "figure_a3", "figure_a4", "table_a1", "report_tables", "demo"], 1)
+    drawn = dict.fromkeys(["figure_a2", "figure_a3", "figure_a4", "table_a1", "report_tables", "metrics", "demo"], 1)
     grid = ["experiments", "figure_b2", "figure_b_a3", "table_b2"]
     refitted = ["corrupt", "corruption", "figure_b_a8", "table_b_a8"]
     # Their grid has two tasks alone and four pairs of method and optimizer with two rates, one seed; three arms are
@@ -33,7 +33,7 @@ def test_everything_can_be_planned_before_any_data_is_there(unpacked):
     watched = ["similarity", "figure_b4", "figure_b_a5", "figure_b_a6", "figure_b_a7"]
     small = ["study_toy", "study_invariance", "figure_b1", "figure_b_a1", "figure_b_a2", "table_b1"]
     assert unpacked.planned("all") == {
-        "prepare": 4,
+        **dict.fromkeys(["prepare", "metrics"], 4),
         "train": 28 + 11 * 16 + 3 * (2 * 6 + 23 * 10) + 5 * 2 + 3 * (3 * 2 + 14 * 4),
         "select": 12 + 11 + 8 + 35 + 1,
         "train_selected": 30 + 33 + 3 * 8 + 105 + 3,

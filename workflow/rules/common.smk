@@ -228,11 +228,7 @@ def results_of(settings):
         for table in shown.tables_of(STUDY, name)
     ]
     pages = [f"results/report/{name}.html" for name in settings if STUDY.arms(name)]
-    numbers = [
-        f"results/metrics/{name}.json"
-        for name in settings
-        if STUDY.arms(name) or STUDY.grid_arms(name)
-    ]
+    numbers = [f"results/metrics/{name}.json" for name in settings]
     return figures + tables + pages + numbers
 
 

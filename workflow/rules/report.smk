@@ -58,7 +58,7 @@ rule metrics:
         mem_mb=2000,
         runtime=10,
     params:
-        tables=lambda wildcards: f"results/tables/{wildcards.setting}",
+        tables=lambda wildcards, input: folder(input[0]),
         options=lambda wildcards: json.dumps(summary_options(STUDY, wildcards.setting)),
         plots=lambda wildcards, output: folder(folder(output.transfer)),
     shell:

@@ -23,7 +23,7 @@ def summary_options(study: "Study", setting: str) -> Spec:
 
 
 def summary_tables(study: "Study", setting: str) -> list[str]:
-    """The tables that a setting's summary is made of; none of a setting with neither groups nor experiments.
+    """The tables that a setting's summary is made of; every setting has groups or experiments, or both.
 
     Raises:
         ConfigError: The study has no such setting.

@@ -23,6 +23,9 @@ _FED_BY = {
 }
 """The rules that make the tables which a figure, or a page of tables, shows."""
 
+_SUMMED_UP = ("analyse", "experiments")
+"""The rules that make the tables which are summed up in a few numbers, as far as a setting has them."""
+
 _FIRST_TABLES = {
     "analyse": "points.parquet",
     "factors": "factors.parquet",
@@ -72,7 +75,7 @@ class _Analysis:
         }
 
     def jobs(self) -> list[Job]:
-        """Choices, tables, figures and pages."""
+        """Choices, tables, figures, pages and numbers."""
         study, setting = self._study, self._setting
         arms = study.arms(setting)
         shows = [*(f"fig_{name}" for name in shown.figures_of(study, setting)), *shown.tables_of(study, setting)]
@@ -86,7 +89,9 @@ class _Analysis:
         if arms:
             is_written = (study.root / "results/report" / f"{setting}.html").exists() and done["analyse"]
             jobs.append(_job(setting, "report_tables", is_written))
-        return jobs
+        is_summed_up = (study.root / "results/metrics" / f"{setting}.json").exists()
+        is_tabled = all(done.get(rule, True) for rule in _SUMMED_UP)
+        return [*jobs, _job(setting, "metrics", is_summed_up and is_tabled)]
 
     def _is_tabled(self, rule: str) -> bool:
         """Whether the tables of a rule are there, and nothing that they are made of is left."""

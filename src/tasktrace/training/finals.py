@@ -44,7 +44,7 @@ def write_final(record: dict[str, Any], tensors: dict[str, Tensor], root: Path) 
         tensors: The checkpoints of ``final_epochs``, under their packed names.
         root: The project's folder.
     """
-    header = {"packed": digest(record["checkpoints"]), "tensors": _content(tensors)}
+    header = {"packed": _source(record), "tensors": _content(tensors)}
     with atomic_path(root / final_path(record)) as temporary:
         save_file(
             {name: value.contiguous() for name, value in tensors.items()}, temporary, {_HEADER: json.dumps(header)}
@@ -58,7 +58,7 @@ def is_final_of(record: dict[str, Any], root: Path) -> bool:
         return False
     try:
         with safe_open(path, framework="pt") as stream:
-            return bool(_header(stream)["packed"] == digest(record["checkpoints"]))
+            return bool(_header(stream)["packed"] == _source(record))
     except (SafetensorError, ValueError, KeyError, TypeError):
         return False
 
@@ -74,13 +74,18 @@ def read_final(record: dict[str, Any], root: Path) -> dict[str, Tensor]:
         with safe_open(path, framework="pt") as stream:
             header = _header(stream)
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 (no mapping)
-        if header["packed"] != digest(record["checkpoints"]) or header["tensors"] != _content(tensors):
+        if header["packed"] != _source(record) or header["tensors"] != _content(tensors):
             raise ValueError("its content is not what its header and run.json say")
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise DamagedFileError(
             f"{path}: damaged, or of another run: {error}; delete it and fetch it anew (`dvc pull checkpoints.dvc`)"
         ) from error
     return tensors
+
+
+def _source(record: dict[str, Any]) -> str:
+    """Identifies the packed checkpoints, and which of them the file holds."""
+    return digest({"checkpoints": record["checkpoints"], "epochs": final_epochs(record)})
 
 
 def _header(stream: Any) -> dict[str, str]:

@@ -1,14 +1,24 @@
 """What a study was made with, given to DVC: raw and prepared data, checkpoints. A step of its own, part of no job."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from tasktrace.errors import DamagedFileError, DataError
 from tasktrace.training.checkpoints import keep_final, verify
-from tasktrace.training.finals import FOLDER, final_path
-from tasktrace.versioning.dvc import check_idle, dvc
-from tasktrace.versioning.pointers import CHECKPOINTS, DATA, PREPARED, forget, name_content, read_pointer
+from tasktrace.training.finals import FOLDER, is_final_of, read_final
+from tasktrace.versioning.cache import Cache
+from tasktrace.versioning.dvc import cache_folder, check_idle, check_repository, dvc
+from tasktrace.versioning.pointers import (
+    CHECKPOINTS,
+    DATA,
+    PREPARED,
+    content_of,
+    forget,
+    is_named,
+    name_content,
+    read_pointer,
+)
 from tasktrace.versioning.records import RUNS, finished_records
 
 _PREPARED = ("data/prepared", "data/corrupted")
@@ -29,28 +39,31 @@ def archive(root: Path, trajectories: bool | None, say: Callable[[str], None]) -
 
     Raises:
         DamagedFileError: A checkpoint or record is not what was written.
-        DataError: There are no finished runs, or what was archived before is only partly here.
+        DataError: There are no finished runs, or what was archived before is only partly here, or raw data is not what
+            ``data.dvc`` names.
         BusyError: Snakemake is at work.
         TasktraceError: DVC is not installed, or failed.
     """
     check_idle(root)
+    check_repository(root)
     records = list(finished_records(root))
     if not records:
         raise DataError(f"{root / RUNS}: no finished runs to archive; `dvc repro` or `snakemake` makes them")
     kept = [record for record in records if record["checkpoints"]]
     here = [record for record in kept if _is_here(record, root)]
-    _verify(here, root)
-    written = sum(keep_final(record, root) for record in here)
-    say(f"final epochs: {written} of {len(kept)} runs written to {FOLDER}, the others are there or elsewhere")
-
+    elsewhere = [record for record in kept if not _is_here(record, root)]
+    _verify(kept, here, root)
+    _check_data(root)
     named = set(read_pointer(root / CHECKPOINTS))
     settings = {_setting_folder(record) for record in kept}
     wanted = bool(named - {FOLDER.as_posix()}) if trajectories is None else trajectories
     if wanted:
-        _check_whole(settings & named, kept, here)
-    else:
+        _check_whole(settings & named, elsewhere)
+    _check_finals(FOLDER.as_posix() in named, elsewhere, root)
+    written = sum(keep_final(record, root) for record in here)
+    say(f"final epochs: {written} of {len(kept)} runs written to {FOLDER}, the others are there or elsewhere")
+    if not wanted and named & settings:
         forget(root / CHECKPOINTS, named & settings)
-    _check_finals(FOLDER.as_posix() in named, kept, root)
     _add(
         root,
         {
@@ -72,20 +85,44 @@ def _setting_folder(record: Record) -> str:
     return f"checkpoints/{record['run'].partition('/')[0]}"
 
 
-def _verify(records: Iterable[Record], root: Path) -> None:
-    damaged = []
-    for record in records:
-        try:
-            verify(record["checkpoints"], root)
-        except DamagedFileError as error:
-            damaged.append(str(error))
+def _verify(kept: list[Record], here: list[Record], root: Path) -> None:
+    damaged = [
+        *_failures(lambda record: verify(record["checkpoints"], root), here),
+        *_failures(lambda record: read_final(record, root), (own for own in kept if is_final_of(own, root))),
+    ]
     if damaged:
         raise DamagedFileError("\n".join(["nothing was archived:", *damaged]))
 
 
-def _check_whole(folders: set[str], kept: list[Record], here: list[Record]) -> None:
+def _failures(check: Callable[[Record], object], records: Iterable[Record]) -> Iterator[str]:
+    for record in records:
+        try:
+            check(record)
+        except DamagedFileError as error:
+            yield str(error)
+
+
+def _check_data(root: Path) -> None:
+    """Refuse raw data other than what is named, and prepared data that was archived with more in it."""
+    for path in read_pointer(root / DATA):
+        if (root / path).exists():
+            is_named(root / DATA, path, content_of(root / path))
+    cache = Cache(cache_folder(root))
+    for path, md5 in read_pointer(root / PREPARED).items():
+        if md5 is None or not (root / path).exists():
+            continue
+        named = cache.content(root / path, md5)
+        is_whole = content_of(root / path).md5 == md5 if named is None else all(own.path.exists() for own in named)
+        if not is_whole:
+            raise DataError(
+                f"{path}: some of the files that {PREPARED} names are not here, and would be left out of it; fetch "
+                f"them first (`dvc pull {path}`), or take the entry out of {PREPARED} to archive what is here"
+            )
+
+
+def _check_whole(folders: set[str], elsewhere: list[Record]) -> None:
     """Refuse to archive a folder that was archived with more in it."""
-    missing = {record["run"] for record in kept} - {record["run"] for record in here}
+    missing = [record["run"] for record in elsewhere]
     for folder in sorted(folders):
         absent = sorted(run for run in missing if run.startswith(f"{folder.removeprefix('checkpoints/')}/"))
         if absent:
@@ -96,8 +133,8 @@ def _check_whole(folders: set[str], kept: list[Record], here: list[Record]) -> N
             )
 
 
-def _check_finals(were_named: bool, kept: list[Record], root: Path) -> None:
-    absent = [record["run"] for record in kept if not (root / final_path(record)).exists()]
+def _check_finals(were_named: bool, elsewhere: list[Record], root: Path) -> None:
+    absent = [record["run"] for record in elsewhere if not is_final_of(record, root)]
     if absent and were_named:
         raise DataError(
             f"{FOLDER}: {len(absent)} runs' checkpoints are not here, such as {absent[0]}, and would be left out of "
@@ -110,4 +147,7 @@ def _add(root: Path, named: dict[Path, list[str]]) -> None:
         for path in paths:
             if path not in read_pointer(root / pointer):
                 name_content(root / pointer, path)
-    dvc(root, "add", *(path for paths in named.values() for path in paths))
+    added = [path for paths in named.values() for path in paths]
+    if not added:
+        raise DataError(f"{root.resolve()}: neither data nor checkpoints are here to archive (`dvc pull` fetches them)")
+    dvc(root, "add", *added)

@@ -1,12 +1,10 @@
 """What DVC's cache holds, and whether files in the project's folder are what git names."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from tasktrace.files import file_digest
-from tasktrace.versioning.pointers import read_pointer
 
 
 @dataclass(frozen=True)
@@ -41,14 +39,19 @@ class Cache:
         path = self.object(md5)
         return path.exists() and file_digest(path, "md5") != md5.removesuffix(".dir")
 
-    def files(self, pointer: Path) -> Iterator[Named]:
-        """The files that a pointer file names; none of a folder whose listing is not in the cache, or damaged."""
-        for path, md5 in read_pointer(pointer).items():
-            if md5 is None:
-                continue
-            place = pointer.parent / path
-            if not md5.endswith(".dir"):
-                yield Named(place, md5)
-            elif self.object(md5).exists() and not self.is_damaged(md5):
-                for entry in json.loads(self.object(md5).read_text(encoding="utf-8")):
-                    yield Named(place / entry["relpath"], entry["md5"])
+    def content(self, place: Path, md5: str) -> list[Named] | None:
+        """The files of which something consists that a pointer file names.
+
+        Args:
+            place: Where it belongs.
+            md5: What it is named with.
+
+        Returns:
+            The files; None where the cache does not say, because a folder's listing is not there or is damaged.
+        """
+        if not md5.endswith(".dir"):
+            return [Named(place, md5)]
+        if not self.object(md5).exists() or self.is_damaged(md5):
+            return None
+        listing = json.loads(self.object(md5).read_text(encoding="utf-8"))
+        return [Named(place / entry["relpath"], entry["md5"]) for entry in listing]

@@ -33,6 +33,26 @@ def cache_folder(root: Path) -> Path:
     return root / done.stdout.strip()
 
 
+def check_repository(root: Path) -> None:
+    """Refuse to begin what DVC has to end.
+
+    Raises:
+        TasktraceError: DVC is not installed, or this is no repository of it.
+    """
+    if importlib.util.find_spec("dvc") is None:
+        raise TasktraceError("DVC is not installed here; `pip install 'tasktrace[dvc]'`, or `pip install dvc`")
+    if not (root / ".dvc").is_dir():
+        raise TasktraceError(
+            f"{root.resolve()}: no repository of DVC (there is no .dvc); work in a clone of the project, or say "
+            "`dvc init` in a git repository"
+        )
+    if not _is_in_git(root) and not _is_without_git(root):
+        raise TasktraceError(
+            f"{root.resolve()}: no git repository, and git keeps the names of what DVC keeps; work in a clone, say "
+            "`git init`, or `dvc config --local core.no_scm true` to do without"
+        )
+
+
 def check_idle(root: Path) -> None:
     """Refuse to touch results while Snakemake makes them.
 
@@ -47,24 +67,19 @@ def check_idle(root: Path) -> None:
 
 
 def _run(root: Path, arguments: tuple[str, ...], capture: bool) -> subprocess.CompletedProcess[str]:
-    if importlib.util.find_spec("dvc") is None:
-        raise TasktraceError("DVC is not installed here; `pip install 'tasktrace[dvc]'`, or `pip install dvc`")
-    if not (root / ".dvc").is_dir():
-        raise TasktraceError(
-            f"{root.resolve()}: no repository of DVC (there is no .dvc); work in a clone of the project, or say "
-            "`dvc init` in a git repository"
-        )
-    if not (root / ".git").exists() and not _without_git(root):
-        raise TasktraceError(
-            f"{root.resolve()}: no git repository, and git keeps the names of what DVC keeps; work in a clone, say "
-            "`git init`, or `dvc config --local core.no_scm true` to do without"
-        )
+    check_repository(root)
+    sys.stdout.flush()  # what was said before comes first
     command = [sys.executable, "-m", "dvc", *arguments]
     return subprocess.run(
         command, cwd=root, env={**os.environ, **_QUIET}, text=True, capture_output=capture, check=False
     )
 
 
-def _without_git(root: Path) -> bool:
-    local = root / ".dvc/config.local"
-    return local.exists() and "no_scm = true" in local.read_text(encoding="utf-8").lower()
+def _is_in_git(root: Path) -> bool:
+    return any((folder / ".git").exists() for folder in (root.resolve(), *root.resolve().parents))
+
+
+def _is_without_git(root: Path) -> bool:
+    """Whether DVC was told to do without git, by ``dvc config`` or ``dvc init --no-scm``."""
+    files = [path for path in (root / ".dvc/config", root / ".dvc/config.local") if path.exists()]
+    return any("no_scm=true" in path.read_text(encoding="utf-8").lower().replace(" ", "") for path in files)

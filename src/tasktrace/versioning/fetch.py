@@ -7,7 +7,7 @@ from tasktrace.config import Study
 from tasktrace.errors import DataError
 from tasktrace.settings import setting_module
 from tasktrace.settings.raw import download, missing, raw_state
-from tasktrace.versioning.pointers import DATA, Content, content_of, name_content, read_pointer
+from tasktrace.versioning.pointers import DATA, Content, content_of, is_named, name_content
 
 
 def fetch(study: Study, setting: str, say: Callable[[str], None]) -> None:
@@ -41,14 +41,7 @@ def fetch(study: Study, setting: str, say: Callable[[str], None]) -> None:
 
 
 def _held(pointer: Path, path: str, found: Content) -> str:
-    named = read_pointer(pointer).get(path)
-    if named is None:
-        name_content(pointer, path, found)
-        return f"{DATA} names it now: commit that file"
-    if named != found.md5:
-        raise DataError(
-            f"{path}: not what {DATA} names: its MD5 there is {named}, here it is {found.md5}, of {found.files} files "
-            f"with {found.size:,} bytes. To have what is named: take the folder away and fetch it again, or `dvc pull "
-            f"{path}`. To go on with what is here: take its entry out of {DATA}, fetch again, and commit {DATA}"
-        )
-    return f"as {DATA} names it"
+    if is_named(pointer, path, found):
+        return f"as {DATA} names it"
+    name_content(pointer, path, found)
+    return f"{DATA} names it now: commit that file"

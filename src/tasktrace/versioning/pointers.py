@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from tasktrace.errors import DamagedFileError
+from tasktrace.errors import DamagedFileError, DataError
 from tasktrace.files import file_digest, write_text
 
 DATA = Path("data.dvc")
@@ -25,6 +25,12 @@ CHECKPOINTS = Path("checkpoints.dvc")
 
 LOCK = Path("dvc.lock")
 """Names what the stage of ``dvc.yaml`` made."""
+
+_CONTENT = ("md5", "size", "nfiles", "hash", "path")
+"""What an entry says of its content; what else it says is its owner's, such as ``remote`` or ``push``."""
+
+_LEFT_OUT = {".git", ".hg"}
+"""What DVC leaves out wherever it stands."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,26 @@ def name_content(file: Path, path: str, content: Content | None = None) -> None:
     if content and content.md5.endswith(".dir"):
         entry["nfiles"] = content.files
     outs = {out["path"]: out for out in _outs(file)}
-    _write(file, list({**outs, path: {**entry, "hash": "md5", "path": path}}.values()))
+    own = {key: value for key, value in outs.get(path, {}).items() if key not in _CONTENT}
+    _write(file, list({**outs, path: {**entry, "hash": "md5", "path": path, **own}}.values()))
+
+
+def is_named(file: Path, path: str, found: Content) -> bool:
+    """Whether a pointer file names a path; then it names it with this content.
+
+    Raises:
+        DataError: It names it with other content.
+        DamagedFileError: The file is no pointer file.
+    """
+    named = read_pointer(file).get(path)
+    if named not in (None, found.md5):
+        raise DataError(
+            f"{path}: not what {file.name} names: its MD5 there is {named}, here it is {found.md5}, of {found.files} "
+            f"files with {found.size:,} bytes. To have what is named: take the folder away and fetch it again, or `dvc "
+            f"pull {path}`. To go on with what is here: take its entry out of {file.name}, fetch again, and commit "
+            f"{file.name}"
+        )
+    return named is not None
 
 
 def forget(file: Path, paths: set[str]) -> None:
@@ -82,20 +107,17 @@ def content_of(path: Path) -> Content:
     """What a file or folder holds, named as DVC 3 names it."""
     if path.is_file():
         return Content(file_digest(path, "md5"), path.stat().st_size, 1)
-    files = sorted((entry for entry in path.rglob("*") if entry.is_file()), key=lambda entry: _below(path, entry))
-    listing = [{"md5": file_digest(entry, "md5"), "relpath": _below(path, entry)} for entry in files]
+    below = {entry.relative_to(path): entry for entry in path.rglob("*") if entry.is_file()}
+    files = {name.as_posix(): entry for name, entry in below.items() if not _LEFT_OUT & set(name.parts)}
+    listing = [{"md5": file_digest(files[name], "md5"), "relpath": name} for name in sorted(files)]
     md5 = hashlib.md5(json.dumps(listing).encode(), usedforsecurity=False).hexdigest()
-    return Content(f"{md5}.dir", sum(entry.stat().st_size for entry in files), len(files))
-
-
-def _below(folder: Path, entry: Path) -> str:
-    return entry.relative_to(folder).as_posix()
+    return Content(f"{md5}.dir", sum(entry.stat().st_size for entry in files.values()), len(files))
 
 
 def _outs(file: Path) -> list[dict[str, Any]]:
     content = _content(file)
     try:
-        outs = _stage_outs(content) if "stages" in content else content.get("outs", [])
+        outs = _stage_outs(content) if "stages" in content else content.get("outs") or []
         return [dict(out) for out in outs if out["path"]]
     except (KeyError, TypeError, AttributeError) as error:
         raise _no_pointer(file, error) from error

@@ -7,21 +7,25 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tasktrace.config import Study
 from tasktrace.errors import DamagedFileError
 from tasktrace.files import atomic_path, file_digest
 from tasktrace.status.runs import DONE, OUTDATED
 from tasktrace.status.survey import survey
-from tasktrace.training.finished import TRAJECTORY, Finished, keep_finished
-from tasktrace.versioning.cache import Cache
+from tasktrace.training.finished import TRAJECTORY, Finished, find_finished, keep_finished
+from tasktrace.versioning.cache import Cache, Named
 from tasktrace.versioning.dvc import cache_folder, check_idle
 from tasktrace.versioning.pointers import CHECKPOINTS, DATA, LOCK, PREPARED, read_pointer
 from tasktrace.versioning.records import RUNS, finished_records
 
 _POINTERS = (LOCK, PREPARED, CHECKPOINTS, DATA)
 
-_REWRITTEN = ("results", "data/prepared", "data/corrupted", ".snakemake/metadata")
+_LEVELLED = ("results", "data/prepared", "data/corrupted")
+"""What Snakemake made, and compares the times of."""
+
+_REWRITTEN = (*_LEVELLED, ".snakemake/metadata")
 """What Snakemake and jobs replace, and refuse to where DVC has protected it; checkpoints are replaced by name."""
 
 
@@ -33,13 +37,14 @@ class _Found:
         whole: Files that are what is named.
         absent: How many are not here, by the pointer file that names them.
         changed: How many are something else, by pointer file.
-        unknown: What is named, and of which the cache does not say what it consists of.
+        unknown: Folders that are named, and of which the cache does not say what they consist of.
         damaged: A line for each damaged file.
     """
 
     whole: list[Path] = field(default_factory=list)
     absent: Counter[Path] = field(default_factory=Counter)
     changed: Counter[Path] = field(default_factory=Counter)
+    unknown: list[str] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
 
 
@@ -56,27 +61,24 @@ def restore(study: Study, say: Callable[[str], None]) -> None:
         say: Told, a line each, what there is and what is not.
 
     Raises:
-        DamagedFileError: A file or cached content is not what its name says; nothing was touched.
+        DamagedFileError: A file, a record or cached content is not what its name says; nothing was touched.
         BusyError: Snakemake is at work.
         TasktraceError: DVC is not installed.
     """
     root = study.root
     check_idle(root)
     found = _look(root)
-    if found.damaged:
-        raise DamagedFileError("\n".join(["nothing was restored:", *found.damaged]))
+    forgotten = [record for record in finished_records(root) if not _is_remembered(root, record)]
+    damaged = [*found.damaged, *_foreign_trajectories(root, forgotten)]
+    if damaged:
+        raise DamagedFileError("\n".join(["nothing was restored:", *damaged]))
     _tell(found, say)
-    for path in _files(root / name for name in _REWRITTEN):
+    for path in list(_files(root / name for name in _REWRITTEN)):
         _make_ours(path)
-    _level(
-        [
-            path
-            for path in found.whole
-            if path.is_relative_to(root / "results") or path.is_relative_to(root / "data/prepared")
-        ]
-    )
-    restored = sum(_remember(root, record) for record in finished_records(root))
-    say(f"runs: {restored} restored")
+    _level([path for path in found.whole if any(path.is_relative_to(root / name) for name in _LEVELLED)])
+    for record in forgotten:
+        keep_finished(_resume(root, record), Finished(record, is_restored=True), _trajectory(root, record))
+    say(f"runs: {len(forgotten)} restored")
     _tell_study(study, say)
 
 
@@ -88,18 +90,27 @@ def _look(root: Path) -> _Found:
     cache = Cache(cache_folder(root))
     for pointer in pointers:
         for path, md5 in read_pointer(root / pointer).items():
-            if md5 is not None and cache.is_damaged(md5):
+            if md5 is None:
+                continue
+            content = cache.content(root / path, md5)
+            for named in content or []:
+                _sort(named, pointer, cache, found)
+            if content is None and cache.is_damaged(md5):
                 found.damaged.append(_damage(cache, md5, f"the listing of {path}"))
-        for named in cache.files(root / pointer):
-            if not named.path.exists():
-                found.absent[pointer] += 1
-            elif file_digest(named.path, "md5") == named.md5:
-                found.whole.append(named.path)
-            elif cache.is_damaged(named.md5):
-                found.damaged.append(_damage(cache, named.md5, str(named.path)))
-            else:
-                found.changed[pointer] += 1
+            elif content is None:
+                found.unknown.append(path)
     return found
+
+
+def _sort(named: Named, pointer: Path, cache: Cache, found: _Found) -> None:
+    if not named.path.exists():
+        found.absent[pointer] += 1
+    elif file_digest(named.path, "md5") == named.md5:
+        found.whole.append(named.path)
+    elif cache.is_damaged(named.md5):
+        found.damaged.append(_damage(cache, named.md5, str(named.path)))
+    else:
+        found.changed[pointer] += 1
 
 
 def _damage(cache: Cache, md5: str, what: str) -> str:
@@ -115,7 +126,9 @@ def _tell(found: _Found, say: Callable[[str], None]) -> None:
     for pointer, count in found.changed.items():
         say(f"files: {count} of {pointer} were changed here since; they stay as they are (`dvc status`)")
     for pointer, count in found.absent.items():
-        say(f"files: {count} of {pointer} are not here (`dvc pull {pointer}`)")
+        say(f"files: {count} of {pointer} are not here (`dvc pull {'dvc.yaml' if pointer == LOCK else pointer}`)")
+    for path in found.unknown:
+        say(f"files: nothing says here what {path} consists of, so it stays as it is (`dvc pull {path}`)")
 
 
 def _files(folders: Iterable[Path]) -> Iterator[Path]:
@@ -127,32 +140,41 @@ def _make_ours(path: Path) -> None:
     """Replace a link into the cache, or a protected file, by a file of its own."""
     status = path.lstat()
     if stat.S_ISLNK(status.st_mode) or status.st_nlink > 1 or not status.st_mode & stat.S_IWUSR:
-        time = path.stat().st_mtime
+        time = path.stat().st_mtime_ns
         with atomic_path(path) as temporary:
             shutil.copyfile(path, temporary)
-        os.utime(path, (time, time))
+        os.utime(path, ns=(time, time))
 
 
 def _level(paths: list[Path]) -> None:
     """Give files one time, the oldest of theirs."""
-    oldest = min((path.stat().st_mtime for path in paths), default=0.0)
+    oldest = min((path.stat().st_mtime_ns for path in paths), default=0)
     for path in paths:
-        os.utime(path, (oldest, oldest))
+        os.utime(path, ns=(oldest, oldest))
 
 
-def _remember(root: Path, record: dict[str, object]) -> bool:
-    """Put back what a finished run keeps beside its declared files, unless it is there; whether it was not."""
-    folder = root / RUNS / str(record["run"])
-    trajectory = folder / TRAJECTORY
-    if (folder / ".resume/finished.json").exists():
-        return False
-    if not trajectory.exists() or file_digest(trajectory) != record["trajectory"]:
-        raise DamagedFileError(
-            f"{trajectory}: absent, or not what run.json says; fetch it anew (`dvc pull`), or delete {folder} to train "
-            "the run again"
-        )
-    keep_finished(folder / ".resume", Finished(record, is_restored=True), trajectory)
-    return True
+def _resume(root: Path, record: dict[str, Any]) -> Path:
+    return root / RUNS / str(record["run"]) / ".resume"
+
+
+def _trajectory(root: Path, record: dict[str, Any]) -> Path:
+    return root / RUNS / str(record["run"]) / TRAJECTORY
+
+
+def _is_remembered(root: Path, record: dict[str, Any]) -> bool:
+    """Whether a run keeps beside its declared files what lets a redo put these back, and not those of a run before."""
+    kept = find_finished(_resume(root, record), record["spec_digest"], lambda _: None)
+    return kept is not None and kept.record == record
+
+
+def _foreign_trajectories(root: Path, records: Iterable[dict[str, Any]]) -> Iterator[str]:
+    for record in records:
+        path = _trajectory(root, record)
+        if not path.exists() or file_digest(path) != record["trajectory"]:
+            yield (
+                f"{path}: absent, or not what run.json says; fetch it anew (`dvc pull {path.relative_to(root)}`), or "
+                f"delete {path.parent} to train the run again"
+            )
 
 
 def _tell_study(study: Study, say: Callable[[str], None]) -> None:

@@ -111,7 +111,7 @@ def test_the_same_checkpoints_with_another_best_epoch_get_another_file(make_reco
 
 
 def test_no_flipped_bit_passes(make_record, tmp_path):
-    record = make_record(best_epoch=2)
+    record = make_record()
     keep_final(record, tmp_path)
     path = tmp_path / final_path(record)
     whole, written = path.read_bytes(), read_final(record, tmp_path)

@@ -15,6 +15,8 @@ from tasktrace.config.declarations import declaration
 from tasktrace.errors import BusyError, ConfigError, DataError
 from tasktrace.files import digest, file_digest
 from tasktrace.models import build_model
+from tasktrace.settings import digits
+from tasktrace.settings.prepared import prepared_content, write_prepared
 from tasktrace.training.data import Order
 from tasktrace.training.finished import Finished, find_finished, keep_finished
 from tasktrace.training.session import run
@@ -376,3 +378,41 @@ def test_a_run_logs_each_of_its_epochs_once(make_job, make_spec, capsys):
     run(job)
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(": ")[1] for line in lines] == [f"epoch {epoch}/3" for epoch in range(4)]
+
+
+@pytest.fixture
+def with_other_data(tmp_path, data_spec):
+    """A function that gives a job data that was prepared from other raw files under the same spec."""
+
+    def change(job):
+        options = {name: value for name, value in data_spec.items() if name not in ("name", "version")}
+        tensors = digits.prepare(tmp_path, digits.Options(**options))
+        tensors["inputs"] = tensors["inputs"][::-1].copy()
+        write_prepared(tmp_path / "other.safetensors", tensors, data_spec)
+        return dataclasses.replace(job, prepared=tmp_path / "other.safetensors")
+
+    return change
+
+
+def test_a_finished_run_is_trained_again_on_other_data(make_job, make_spec, with_other_data, results, capsys):
+    """The spec says what the data was made from; the raw files may have changed nevertheless."""
+    job = make_job(make_spec())
+    before = run(job), results(job)
+    other = with_other_data(job)
+    record = run(other)
+    assert record["data"] == prepared_content(other.prepared) != before[0]["data"]
+    assert results(other) != before[1]
+    assert "other data than this run was trained on; training again" in capsys.readouterr().err
+
+
+def test_an_interrupted_run_starts_again_on_other_data(
+    make_job, make_spec, interrupt, with_other_data, results, tmp_path, capsys
+):
+    job = make_job(make_spec(), save_minutes=0.0)
+    interrupt(job, 1, 4)
+    other = with_other_data(job)
+    run(other)
+    assert "other data than the run began with; starting from the beginning" in capsys.readouterr().err
+    fresh = dataclasses.replace(other, root=tmp_path / "fresh")
+    run(fresh)
+    assert results(other) == results(fresh)

@@ -100,6 +100,15 @@ def read_prepared(path: Path, spec: dict[str, Any]) -> Prepared:
     return Prepared(tensors, header["mean"], header["std"], found)
 
 
+def prepared_content(path: Path) -> str | None:
+    """What a prepared file says of its own content, unverified; None if there is no such file, or no whole one."""
+    try:
+        with safe_open(path, framework="numpy") as stream:
+            return str(json.loads(stream.metadata()["tasktrace"])["content"])
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError):
+        return None
+
+
 def _normalisation(tensors: Tensors) -> tuple[list[float], list[float]]:
     """Per-channel mean and standard deviation over every input that some task trains on; of token ids there is none."""
     if tensors["inputs"].ndim == 2:

@@ -40,6 +40,7 @@ class Progress:
         checkpoints: The sha256 of each epoch's checkpoint file.
         seconds: Time spent so far, over all attempts, by activity.
         attempts: Starts that left a state, and the present one.
+        data: The content of the data that it is trained on.
     """
 
     epoch: int = 0
@@ -48,6 +49,7 @@ class Progress:
     checkpoints: dict[int, str] = dataclasses.field(default_factory=dict)
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
     attempts: int = 0
+    data: str = ""
 
 
 class ResumeFolder:

@@ -17,7 +17,7 @@ from tasktrace.locking import exclusive
 from tasktrace.methods import NonFiniteError
 from tasktrace.progress import KeptReporter, Reporter, reporter
 from tasktrace.provenance import machine, peak_memory
-from tasktrace.settings.prepared import read_prepared
+from tasktrace.settings.prepared import prepared_content, read_prepared
 from tasktrace.training.checkpoints import EpochFiles, verify
 from tasktrace.training.device import configure, describe
 from tasktrace.training.ending import Ending, StoppedError
@@ -124,6 +124,11 @@ class Session:
 
     def _restore(self) -> None:
         found = self._resume.load()
+        if found is not None and found[1].data != self._content:
+            self._report.note(f"{self._job.prepared}: other data than the run began with; starting from the beginning")
+            self._resume.clear()
+            found = None
+        self._progress.data = self._content
         if found is not None:
             state, self._progress = found
             self._engine.load_state_dict(state)
@@ -261,6 +266,9 @@ def _emitted_again(job: Job, resume: ResumeFolder, report: Reporter) -> dict[str
     if finished is None:
         return None
     record, kept = finished.record, resume.folder / TRAJECTORY
+    if prepared_content(job.prepared) not in (None, record["data"]):
+        report.note(f"{job.prepared}: other data than this run was trained on; training again")
+        return None
     try:
         verify(record["checkpoints"], job.root, absent_too=finished.is_restored)
     except DamagedFileError as error:

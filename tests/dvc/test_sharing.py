@@ -22,7 +22,7 @@ def test_a_pulled_study_is_byte_identical_and_done(pushed, contents, tmp_path):
     assert contents(other) == made
     said = other.tasktrace("restore")
     assert f"files: {len(made)} are what git names" in said
-    assert "study: 12 of 12 runs done" in said
+    assert "digits: 12 of 12 runs done" in said
     assert other.project.planned("demo") == {}
     assert other.project.planned("fig_a3") == {}
     assert other.reproduce() is None

@@ -2,11 +2,10 @@
 
 import importlib.util
 import json
-import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,21 +24,22 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {"DVC_NO_ANALYTICS": "1", **{name: str(own / name.lower()) for name in folders}}
 
 
-@pytest.fixture(autouse=True)
-def _environment(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def _environment(environment: dict[str, str]) -> Iterator[None]:
     """In every test, also for the DVC that the code under test starts."""
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        yield
 
 
 @pytest.fixture(scope="session")
-def dvc(environment: dict[str, str]) -> Callable[..., str]:
+def dvc(_environment: None) -> Callable[..., str]:
     """A function that runs DVC in a folder, and gives what it printed."""
 
     def run(folder: Path, *arguments: str) -> str:
         command = [sys.executable, "-m", "dvc", *arguments]
-        where = {**os.environ, **environment}
-        done = subprocess.run(command, cwd=folder, env=where, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -47,20 +47,20 @@ def dvc(environment: dict[str, str]) -> Callable[..., str]:
 
 
 @pytest.fixture(scope="session")
-def _initialised(tmp_path_factory: pytest.TempPathFactory, dvc: Callable[..., str]) -> Path:
-    folder = tmp_path_factory.mktemp("initialised")
+def empty(tmp_path_factory: pytest.TempPathFactory, dvc: Callable[..., str]) -> Path:
+    """A repository of DVC that does without git, and has a folder beside it as its remote; nobody may change it."""
+    folder = tmp_path_factory.mktemp("empty")
     dvc(folder, "init", "--quiet", "--no-scm")
+    with (folder / ".dvc/config").open("a") as config:
+        config.write("    remote = beside\n['remote \"beside\"']\n    url = ../../remote\n")
     return folder
 
 
 @pytest.fixture
-def root(tmp_path: Path, _initialised: Path) -> Path:
-    """An empty repository of DVC that does without git, and has a folder beside it as its remote."""
-    folder = tmp_path / "root"
-    shutil.copytree(_initialised, folder)
-    with (folder / ".dvc/config").open("a") as config:
-        config.write(f"    remote = beside\n['remote \"beside\"']\n    url = {tmp_path / 'remote'}\n")
-    return folder
+def root(tmp_path: Path, empty: Path) -> Path:
+    """An empty repository of DVC."""
+    shutil.copytree(empty, tmp_path / "root")
+    return tmp_path / "root"
 
 
 @pytest.fixture

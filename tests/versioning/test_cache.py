@@ -11,15 +11,30 @@ from tasktrace.versioning.pointers import content_of, read_pointer
 FILES = {"a/b": b"1", "a-b": b"2", "naïve": b"3", "empty": b""}
 
 
-@pytest.fixture
-def cache(root, dvc):
-    """A cache that holds a folder and a file, which two pointer files name."""
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory, empty, dvc):
+    """A repository with a folder and a file, which two pointer files name; nobody may change it."""
+    root = tmp_path_factory.mktemp("filled") / "root"
+    shutil.copytree(empty, root)
     for name, content in FILES.items():
         path = root / "folder" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     (root / "file").write_bytes(b"4")
     dvc(root, "add", "--quiet", "folder", "file")
+    return root
+
+
+@pytest.fixture
+def root(filled, tmp_path):
+    """A copy of it."""
+    shutil.copytree(filled, tmp_path / "root")
+    return tmp_path / "root"
+
+
+@pytest.fixture
+def cache(root):
+    """Its cache."""
     return Cache(root / ".dvc/cache")
 
 

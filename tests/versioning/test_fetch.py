@@ -158,8 +158,8 @@ def add_setting(project, configure):
 
     def add(data, *tasks):
         block = yaml.safe_load((project / "config/settings/digits.yaml").read_text())
-        block |= {"setting": data, "data": {}, "groups": {"some": {"tasks": list(tasks)}}}
-        del block["figures"]
+        block |= {"setting": data, "data": {}, "groups": {"some": {"tasks": list(tasks), "label": "some"}}}
+        block["figures"] = {"a1": {"task": tasks[0], "groups": ["some"]}}
         (project / "config/settings/mine.yaml").write_text(yaml.safe_dump(block))
         configure("config.yaml", settings=["mine"])
 
@@ -169,7 +169,7 @@ def add_setting(project, configure):
 @pytest.fixture
 def celeba(add_setting, monkeypatch):
     """A study with CelebA, of made-up files whose checksums count as published."""
-    add_setting("celeba", "Smiling", "Young")
+    add_setting("celeba", "smiling", "young")
     files = {name: name.encode() for _, _, name in CelebA.file_list}
     listed = [(identifier, hashlib.md5(files[name]).hexdigest(), name) for identifier, _, name in CelebA.file_list]
     monkeypatch.setattr(CelebA, "file_list", listed)

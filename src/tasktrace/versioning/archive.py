@@ -1,10 +1,12 @@
 """What a study was made with, given to DVC: raw and prepared data, checkpoints. A step of its own, part of no job."""
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tasktrace.errors import DamagedFileError, DataError
+from tasktrace.files import write_text
 from tasktrace.training.checkpoints import keep_final, verify
 from tasktrace.training.finals import FOLDER, is_final_of, read_final
 from tasktrace.versioning.cache import Cache
@@ -30,7 +32,8 @@ def archive(root: Path, trajectories: bool | None, say: Callable[[str], None]) -
     """Give DVC what the results were made with.
 
     That is: the raw data that ``data.dvc`` names, prepared data, and every run's final epochs; whole trajectories once
-    they were asked for, until they no longer are. Each checkpoint is held against its run's record before.
+    they were asked for, until they no longer are. Each checkpoint is held against its run's record before it is given
+    or final epochs are taken from it.
 
     Args:
         root: The project's folder.
@@ -52,29 +55,28 @@ def archive(root: Path, trajectories: bool | None, say: Callable[[str], None]) -
     kept = [record for record in records if record["checkpoints"]]
     here = [record for record in kept if _is_here(record, root)]
     elsewhere = [record for record in kept if not _is_here(record, root)]
-    _verify(kept, here, root)
-    _check_data(root)
     named = set(read_pointer(root / CHECKPOINTS))
     settings = {_setting_folder(record) for record in kept}
     wanted = bool(named - {FOLDER.as_posix()}) if trajectories is None else trajectories
+    _verify(kept, [record for record in here if wanted or not is_final_of(record, root)], root)
+    _check_data(root)
     if wanted:
         _check_whole(settings & named, elsewhere)
     _check_finals(FOLDER.as_posix() in named, elsewhere, root)
     written = sum(keep_final(record, root) for record in here)
-    say(f"final epochs: {written} of {len(kept)} runs written to {FOLDER}, the others are there or elsewhere")
-    if not wanted and named & settings:
-        forget(root / CHECKPOINTS, named & settings)
-    _add(
-        root,
-        {
-            DATA: [path for path in read_pointer(root / DATA) if (root / path).exists()],
-            PREPARED: [path for path in _PREPARED if (root / path).exists()],
-            CHECKPOINTS: [
-                *([FOLDER.as_posix()] if (root / FOLDER).exists() else []),
-                *(sorted({_setting_folder(record) for record in here}) if wanted else []),
-            ],
-        },
-    )
+    say(f"{FOLDER}: {written} of {len(kept)} runs are new")
+    added = {
+        DATA: [path for path in read_pointer(root / DATA) if (root / path).exists()],
+        PREPARED: [path for path in _PREPARED if (root / path).exists()],
+        CHECKPOINTS: [
+            *([FOLDER.as_posix()] if (root / FOLDER).exists() else []),
+            *(sorted({_setting_folder(record) for record in here}) if wanted else []),
+        ],
+    }
+    with _unchanged_by_failure([root / pointer for pointer in added]):
+        if not wanted and named & settings:
+            forget(root / CHECKPOINTS, named & settings)
+        _add(root, added)
 
 
 def _is_here(record: Record, root: Path) -> bool:
@@ -85,9 +87,9 @@ def _setting_folder(record: Record) -> str:
     return f"checkpoints/{record['run'].partition('/')[0]}"
 
 
-def _verify(kept: list[Record], here: list[Record], root: Path) -> None:
+def _verify(kept: list[Record], used: list[Record], root: Path) -> None:
     damaged = [
-        *_failures(lambda record: verify(record["checkpoints"], root), here),
+        *_failures(lambda record: verify(record["checkpoints"], root), used),
         *_failures(lambda record: read_final(record, root), (own for own in kept if is_final_of(own, root))),
     ]
     if damaged:
@@ -107,17 +109,18 @@ def _check_data(root: Path) -> None:
     for path in read_pointer(root / DATA):
         if (root / path).exists():
             is_named(root / DATA, path, content_of(root / path))
-    cache = Cache(cache_folder(root))
     for path, md5 in read_pointer(root / PREPARED).items():
-        if md5 is None or not (root / path).exists():
-            continue
-        named = cache.content(root / path, md5)
-        is_whole = content_of(root / path).md5 == md5 if named is None else all(own.path.exists() for own in named)
-        if not is_whole:
+        if md5 is not None and (root / path).exists() and not _is_whole(root, path, md5):
             raise DataError(
                 f"{path}: some of the files that {PREPARED} names are not here, and would be left out of it; fetch "
                 f"them first (`dvc pull {path}`), or take the entry out of {PREPARED} to archive what is here"
             )
+
+
+def _is_whole(root: Path, path: str, md5: str) -> bool:
+    """Whether all files are here of which something consists that is named, changed or not."""
+    named = Cache(cache_folder(root)).content(root / path, md5)
+    return content_of(root / path).md5 == md5 if named is None else all(own.path.exists() for own in named)
 
 
 def _check_whole(folders: set[str], elsewhere: list[Record]) -> None:
@@ -140,6 +143,21 @@ def _check_finals(were_named: bool, elsewhere: list[Record], root: Path) -> None
             f"{FOLDER}: {len(absent)} runs' checkpoints are not here, such as {absent[0]}, and would be left out of "
             f"{CHECKPOINTS}; fetch them first (`dvc pull {FOLDER}`), or delete these runs' folders below {RUNS}"
         )
+
+
+@contextmanager
+def _unchanged_by_failure(files: list[Path]) -> Iterator[None]:
+    """Give files back what was in them if the block fails."""
+    before = {path: path.read_text(encoding="utf-8") if path.exists() else None for path in files}
+    try:
+        yield
+    except BaseException:
+        for path, text in before.items():
+            if text is None:
+                path.unlink(missing_ok=True)
+            else:
+                write_text(path, text)
+        raise
 
 
 def _add(root: Path, named: dict[Path, list[str]]) -> None:

@@ -178,11 +178,11 @@ def _foreign_trajectories(root: Path, records: Iterable[dict[str, Any]]) -> Iter
 
 
 def _tell_study(study: Study, say: Callable[[str], None]) -> None:
-    states = Counter(own.standing.state for own in survey(study, list(study.settings)))
-    done = sum(states[state] for state in DONE)
-    say(f"study: {done} of {states.total()} runs done")
-    if states[OUTDATED]:
-        say(f"study: {states[OUTDATED]} runs were trained with other options, and train again (`tasktrace status`)")
     for setting in study.settings:
-        if not (study.root / f"data/prepared/{setting}.safetensors").exists():
-            say(f"study: {setting} has no prepared data here: what is to train needs it (`dvc pull {PREPARED}`)")
+        states = Counter(own.standing.state for own in survey(study, [setting]))
+        done = sum(states[state] for state in DONE)
+        say(f"{setting}: {done} of {states.total()} runs done")
+        if states[OUTDATED]:
+            say(f"{setting}: {states[OUTDATED]} runs were trained with other options, and train again")
+        if done and not (study.root / f"data/prepared/{setting}.safetensors").exists():
+            say(f"{setting}: no prepared data here; what is to train needs it (`dvc pull {PREPARED}`)")

@@ -40,12 +40,28 @@ rule all:
     input:
         results_of(config["settings"]),
         small_study_results(),
+        "results/claims.md",
+        "results/published.html",
     localrule: True
 
 
 rule demo:
     input:
         results_of(config["demo"]),
+        "results/demo/claims.md",
+        "results/demo/published.html",
+    localrule: True
+
+
+rule claims:
+    input:
+        "results/claims.md",
+    localrule: True
+
+
+rule tab_published:
+    input:
+        "results/published.html",
     localrule: True
 
 

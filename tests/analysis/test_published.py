@@ -3,6 +3,7 @@ import pytest
 
 from tasktrace.analysis.factor_tables import DELTAS_COLUMNS
 from tasktrace.analysis.published import COLUMNS, TABLE_COLUMNS, published_deltas, table_a1
+from tasktrace.config.declarations import declaration
 
 TABLE1 = {"aggregation": "table1"}
 
@@ -23,6 +24,11 @@ def only_row(*arguments) -> pd.Series:
     assert table.columns.tolist() == TABLE_COLUMNS
     assert len(table) == 1
     return table.iloc[0]
+
+
+def test_published_tasks_have_the_names_that_the_settings_give_them():
+    for row in published_deltas().to_dict("records"):
+        assert row["task"] in declaration("setting", row["setting"]).tasks
 
 
 def test_the_published_table_has_a_row_per_task_and_says_what_is_missing():
@@ -64,7 +70,7 @@ def test_a_missing_cell_is_empty_and_has_its_note():
 def test_published_fractions_become_points_beside_an_accuracy_only():
     row = only_row(deltas("rte"), "glue", TABLE1)
     assert (row["G_published"], row["unit_published"]) == (pytest.approx(7.0), "points")
-    row = only_row(deltas("sts_b", metric="pearson"), "glue", TABLE1)
+    row = only_row(deltas("stsb", metric="pearson"), "glue", TABLE1)
     assert (row["G"], row["G_published"]) == (0.01, -0.01)
     assert (row["unit"], row["unit_published"]) == ("pearson", "fraction")
 

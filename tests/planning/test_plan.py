@@ -31,7 +31,7 @@ def test_of_a_finished_study_the_analysis_is_left(finished):
     assert stages["selected"]["all"]["runs"] == 4
     assert document["sources"]["runs"] == 8
     assert stages["analysis"]["left"]["jobs"] == stages["analysis"]["all"]["jobs"] - 2
-    assert document["settings"][1]["setting"] == "small studies"
+    assert document["settings"][1]["setting"] == "small studies, claims"
 
 
 def test_what_runs_took_is_what_they_are_expected_to_take(finished):

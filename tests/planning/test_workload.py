@@ -13,7 +13,7 @@ import yaml
 
 from tasktrace.config import Study
 from tasktrace.config.study import identity
-from tasktrace.planning.analysis_jobs import jobs_of_small_studies
+from tasktrace.planning.analysis_jobs import jobs_of_no_setting
 from tasktrace.planning.jobs import MEASURE, SELECTED, SWEEP
 from tasktrace.planning.workload import jobs_of_setting
 
@@ -45,7 +45,7 @@ def test_on_an_empty_tree_the_jobs_are_those_that_snakemake_plans(project, confi
     configure("config.yaml", settings=["digits", "digit_pairs", "digit_traits", "fashion"], methods=methods, demo=[])
     study = Study.load()
     planned = _planned(project)
-    jobs = [*_jobs(study), *jobs_of_small_studies(study)]
+    jobs = [*_jobs(study), *jobs_of_no_setting(study)]
     assert len(jobs) == planned.pop("total") - planned.pop("all")
     assert Counter(job.rule for job in jobs) == planned
     assert not any(job.is_done for job in jobs)
@@ -113,12 +113,12 @@ def test_a_selected_point_settles_the_shape(copied):
 def test_small_studies_are_done_when_their_files_are_there(tiny, tmp_path):
     study = Study(tiny.config, tiny.root)
     study.root = tmp_path
-    assert [job.is_done for job in jobs_of_small_studies(study)] == [False] * 6
+    assert [job.is_done for job in jobs_of_no_setting(study)] == [False] * 8
     for file in ("tables/toy/hits.csv", "figures/toy/fig_b1.png", "figures/invariance/fig_b_a1.png"):
         path = tmp_path / "results" / file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    assert [job.rule for job in jobs_of_small_studies(study) if job.is_done] == ["study_toy", "figure_b1"]
+    assert [job.rule for job in jobs_of_no_setting(study) if job.is_done] == ["study_toy", "figure_b1"]
 
 
 def test_records_carry_the_identity_by_which_they_are_told(finished):

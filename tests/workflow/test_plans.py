@@ -11,6 +11,7 @@ DIGITS = {"prepare": 1, "train": 18, "select": 9, "train_selected": 27, "analyse
 
 def test_everything_can_be_planned_before_any_data_is_there(unpacked):
     drawn = dict.fromkeys(["figure_a2", "figure_a3", "figure_a4", "table_a1", "report_tables", "metrics", "demo"], 1)
+    checked = dict.fromkeys(["check_claims", "table_published"], 1)
     grid = ["experiments", "figure_b2", "figure_b_a3", "table_b2"]
     refitted = ["corrupt", "corruption", "figure_b_a8", "table_b_a8"]
     # Their grid has two tasks alone and four pairs of method and optimizer with two rates, one seed; three arms are
@@ -25,6 +26,7 @@ def test_everything_can_be_planned_before_any_data_is_there(unpacked):
         "refit": 3,
         **dict.fromkeys([*grid, *refitted], 1),
         **drawn,
+        **checked,
     }
     # Fashion has 11 arms (three tasks alone, two groups under four methods) and sixteen points. Its grid has two tasks
     # alone (the noisy one has no baseline) with six rates, 23 pairs with ten, of which eight arms are refitted. Digit
@@ -43,6 +45,7 @@ def test_everything_can_be_planned_before_any_data_is_there(unpacked):
         **dict.fromkeys(grid, 3),
         **dict.fromkeys(["figure_a4", *refitted], 2),
         **dict.fromkeys(["figure_a5", "figure_a6", *watched, *small, "all"], 1),
+        **checked,
     }
     assert not (unpacked.folder / "data").exists()
 

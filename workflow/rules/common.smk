@@ -232,6 +232,34 @@ def results_of(settings):
     return figures + tables + pages + numbers
 
 
+def settings_of(wildcards):
+    """The settings that a ledger is about: the study's, or the demo's."""
+    return config["demo" if wildcards.scope else "settings"]
+
+
+def checked_tables(wildcards):
+    """The tables that claims and published numbers are held against."""
+    of_settings = [
+        f"results/tables/{name}/{table}"
+        for name in settings_of(wildcards)
+        for table in shown.checked_tables(STUDY, name)
+    ]
+    small = [
+        f"results/tables/{study}/{table}"
+        for study, tables in CHECKED_STUDIES.items()
+        for table in tables
+        if not wildcards.scope
+    ]
+    return of_settings + small
+
+
+def checked_folders(wildcards):
+    """The settings and small studies of these tables."""
+    return list(
+        dict.fromkeys(Path(path).parent.name for path in checked_tables(wildcards))
+    )
+
+
 def table_files(table, settings):
     """A table of every setting of which it can be made; where there is none, the target says so."""
     able = [name for name in settings if table in shown.tables_of(STUDY, name)]

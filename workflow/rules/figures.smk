@@ -34,7 +34,8 @@ for figure, tables in FIGURES.items():
             png=report(
                 f"results/figures/{{setting}}/fig_{figure}.png",
                 caption=f"../report/fig_{figure}.rst",
-                category="Figures",
+                category=f"Study {figure[0].upper()}",
+                subcategory="Figures",
                 labels={
                     "figure": figure.upper().replace("_", " "),
                     "setting": "{setting}",
@@ -72,7 +73,8 @@ for page, tables in PAGES.items():
             html=report(
                 f"results/figures/{{setting}}/tab_{page}.html",
                 caption=f"../report/tab_{page}.rst",
-                category="Tables and runs",
+                category=f"Study {page[0].upper()}",
+                subcategory="Tables",
                 labels={
                     "table": page.upper().replace("_", " "),
                     "setting": "{setting}",

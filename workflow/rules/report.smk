@@ -15,7 +15,7 @@ rule report_tables:
         report(
             "results/report/{setting}.html",
             caption="../report/tables.rst",
-            category="Tables and runs",
+            category="Runs",
             labels={"setting": "{setting}"},
         ),
     log:
@@ -64,3 +64,65 @@ rule metrics:
     shell:
         "tasktrace metrics {wildcards.setting} --tables {params.tables} --options {params.options:q}"
         " --out {output.numbers} --plots {params.plots} > {log} 2>&1"
+
+
+# Of the study's settings, or, below results/demo/, of the demo's.
+rule check_claims:
+    input:
+        checked_tables,
+    output:
+        text="results/{scope}claims.md",
+        table="results/{scope}claims.csv",
+        page=report(
+            "results/{scope}claims.html",
+            caption="../report/claims.rst",
+            category="Claims",
+            labels={"page": "the ledger of claims"},
+        ),
+    log:
+        "logs/{scope}check_claims.log",
+    benchmark:
+        "results/benchmarks/{scope}check_claims.tsv"
+    wildcard_constraints:
+        scope="(demo/)?",
+    localrule: True
+    conda:
+        "../envs/tasktrace.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        settings=checked_folders,
+    shell:
+        "tasktrace claims --settings {params.settings} --out {output.text} > {log} 2>&1"
+
+
+rule table_published:
+    input:
+        checked_tables,
+    output:
+        page=report(
+            "results/{scope}published.html",
+            caption="../report/published.rst",
+            category="Claims",
+            labels={"page": "published numbers beside ours"},
+        ),
+        table="results/{scope}published.csv",
+    log:
+        "logs/{scope}table_published.log",
+    benchmark:
+        "results/benchmarks/{scope}table_published.tsv"
+    wildcard_constraints:
+        scope="(demo/)?",
+    localrule: True
+    conda:
+        "../envs/tasktrace.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        settings=checked_folders,
+    shell:
+        "tasktrace published --settings {params.settings} --out {output.page} > {log} 2>&1"

@@ -4,6 +4,10 @@ STUDIES = {
     "toy": ["hits.csv", "table.csv", "trajectories.parquet", "landscape.parquet"],
     "invariance": ["series.parquet", "differences.csv"],
 }
+CHECKED_STUDIES = {
+    "toy": ["hits.csv", "table.csv"],
+    "invariance": ["differences.csv"],
+}
 STUDY_FIGURES = {"b1": "toy", "b_a1": "invariance", "b_a2": "invariance"}
 
 
@@ -44,7 +48,8 @@ for figure, study in STUDY_FIGURES.items():
             png=report(
                 f"results/figures/{study}/fig_{figure}.png",
                 caption=f"../report/fig_{figure}.rst",
-                category="Figures",
+                category="Study B",
+                subcategory="Figures",
                 labels={"figure": figure.upper().replace("_", " "), "setting": study},
             ),
             csv=f"results/figures/{study}/fig_{figure}.csv",
@@ -76,7 +81,8 @@ rule table_b1:
         html=report(
             "results/figures/toy/tab_b1.html",
             caption="../report/tab_b1.rst",
-            category="Tables and runs",
+            category="Study B",
+            subcategory="Tables",
             labels={"table": "B1", "setting": "toy"},
         ),
         csv="results/figures/toy/tab_b1.csv",

@@ -9,6 +9,7 @@ from tasktrace.cli.arguments import Verbs, read_study, tables_folder
 from tasktrace.config.shown import FIGURES, SIMILARITY_FIGURES, TABLES, figure_options, study_figure
 from tasktrace.config.small_studies import SHOWN
 from tasktrace.config.summary import summary_options
+from tasktrace.errors import DataError
 
 _SAME_MODULE = {"b_a2": "b_a1", **dict.fromkeys(SIMILARITY_FIGURES, "similarity")}
 """Figures that another one's module draws, with other options."""
@@ -19,6 +20,8 @@ def add_verbs(verbs: Verbs) -> None:
     _add_figure(verbs)
     _add_report(verbs)
     _add_metrics(verbs)
+    _add_claims(verbs)
+    _add_published(verbs)
 
 
 def _add_figure(verbs: Verbs) -> None:
@@ -83,3 +86,65 @@ def _metrics(given: argparse.Namespace) -> None:
     options = summary_options(read_study(), given.setting) if given.options is None else given.options
     out = given.out or Path("results/metrics") / f"{given.setting}.json"
     summarise(given.setting, given.tables or tables_folder(given.setting), options, out, given.plots)
+
+
+def _add_claims(verbs: Verbs) -> None:
+    parser = verbs.add_parser("claims", help="check every claim of both papers on the tables of what has been run")
+    _add_all_tables(parser)
+    parser.add_argument(
+        "--out", type=Path, default=Path("results/claims.md"), help="with .csv and .html beside (default: %(default)s)"
+    )
+    parser.set_defaults(verb=_claims)
+
+
+def _claims(given: argparse.Namespace) -> None:
+    from tasktrace.analysis.claims.ledger import ledger, summary, write_ledger
+    from tasktrace.figures.ledger_page import draw_ledger
+
+    entries = ledger(_folders_of_tables(given))
+    write_ledger(entries, given.out)
+    draw_ledger(entries, given.out.with_suffix(".html"))
+    print(summary(entries))
+
+
+def _add_published(verbs: Verbs) -> None:
+    parser = verbs.add_parser("published", help="put the papers' numbers beside those of what has been run")
+    _add_all_tables(parser)
+    parser.add_argument(
+        "--out", type=Path, default=Path("results/published.html"), help="with .csv beside (default: %(default)s)"
+    )
+    parser.set_defaults(verb=_published)
+
+
+def _published(given: argparse.Namespace) -> None:
+    from tasktrace.figures.tab_published import draw_published
+
+    draw_published(_folders_of_tables(given), given.out)
+
+
+def _add_all_tables(parser: argparse.ArgumentParser) -> None:
+    """The tables of several settings."""
+    parser.add_argument(
+        "--tables",
+        type=Path,
+        default=Path("results/tables"),
+        help="where each setting and small study has a folder of tables (default: %(default)s)",
+    )
+    parser.add_argument("--settings", nargs="+", metavar="NAME", help="these only (default: all that are there)")
+
+
+def _folders_of_tables(given: argparse.Namespace) -> list[Path]:
+    """The folders that were asked for, or all of them.
+
+    Raises:
+        DataError: There are no such tables.
+    """
+    there = {path.name: path for path in sorted(given.tables.glob("*")) if any(path.glob("*.csv"))}
+    asked = list(there) if given.settings is None else given.settings
+    absent = [name for name in asked if name not in there]
+    if absent or not there:
+        raise DataError(
+            f"{given.tables}: no tables of {', '.join(absent) or 'any setting'}; there are those of "
+            f"{', '.join(there) or 'none'}; `snakemake --cores 2 all` makes them"
+        )
+    return [there[name] for name in asked]

@@ -40,6 +40,35 @@ TABLES = ("tab_a1", "tab_b2", "tab_b_a8")
 """Tables of a setting, as pages."""
 
 
+_FROM_GROUPS = (
+    "transfer.csv",
+    "separation.csv",
+    "curves.parquet",
+    "factors.parquet",
+    "deltas.csv",
+    "table_a1.csv",
+    "methods.csv",
+    "shares.csv",
+    "auxiliary.csv",
+    "correlations.csv",
+)
+_FROM_EXPERIMENTS = ("experiments.csv", "results.csv", "pareto_counts.csv")
+_FROM_CORRUPTION = ("corruption_scores.csv", "corruption_transfer.csv")
+
+
+def checked_tables(study: "Study", setting: str) -> list[str]:
+    """The tables of a setting that claims and published numbers are held against."""
+    block = study.find_setting(setting)
+    experiments = block.get("experiments", {})
+    by_need = (
+        ("groups" in block, _FROM_GROUPS),
+        (bool(experiments), _FROM_EXPERIMENTS),
+        ("similarity" in experiments, ("similarity.parquet",)),
+        ("corruption" in experiments, _FROM_CORRUPTION),
+    )
+    return [table for is_there, tables in by_need if is_there for table in tables]
+
+
 def figures_of(study: "Study", setting: str) -> list[str]:
     """Both studies' figures that can be drawn of a setting.
 

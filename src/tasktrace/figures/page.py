@@ -11,6 +11,14 @@ th, td { padding: 0.3em 0.7em; border-bottom: 1px solid #ddd; text-align: left; 
 th { background: #f3f5f7; }
 .apart { background: #fbe0d3; }
 .theirs { color: #777; }
+.words td { white-space: normal; vertical-align: top; }
+.supported { color: #0072b2; font-weight: bold; } .contradicted { color: #b34a00; font-weight: bold; }
+.undecided { color: #666; }
+@media (max-width: 40em) {
+  body { margin: 1em auto; }
+  .words thead { display: none; } .words tr { display: block; border-bottom: 1px solid #ddd; padding: 0.4em 0; }
+  .words td { display: block; border: 0; padding: 0.1em 0; }
+}
 """
 
 
@@ -23,7 +31,8 @@ def page(title: str, body: str) -> str:
     """
     name = escape(title)
     return (
-        f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{name}</title>'
+        f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8">'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{name}</title>'
         f"<style>{_STYLE}</style></head>\n<body>\n<h1>{name}</h1>\n{body}</body>\n</html>\n"
     )
 

@@ -39,6 +39,10 @@ _SMALL_STUDIES = {"toy": ("hits.csv", ("fig_b1", "tab_b1")), "invariance": ("ser
 """By study a file of its tables, and what shows them."""
 
 
+_OF_ALL = {"check_claims": "claims.md", "table_published": "published.html"}
+"""The rules that hold all tables against the papers, and what they make."""
+
+
 def analysis_jobs(study: Study, setting: str, before: Sequence[Job]) -> list[Job]:
     """What is made of a setting's runs, and of the tables.
 
@@ -50,8 +54,8 @@ def analysis_jobs(study: Study, setting: str, before: Sequence[Job]) -> list[Job
     return _Analysis(study, setting, before).jobs()
 
 
-def jobs_of_small_studies(study: Study) -> list[Job]:
-    """The jobs of study B's small studies."""
+def jobs_of_no_setting(study: Study) -> list[Job]:
+    """The jobs of study B's small studies, and those that hold everything against the papers."""
     jobs = []
     for name, (table, shows) in _SMALL_STUDIES.items():
         spec = study.study_spec(name)
@@ -59,6 +63,8 @@ def jobs_of_small_studies(study: Study) -> list[Job]:
         shape = Shape(f"study_{name}", spec)
         jobs.append(Job(name, STUDIES, f"study_{name}", Path("study") / f"{name}.tsv", (Item(is_run, (shape,)),)))
         jobs += [_job(name, _rule_of(page), is_run and _is_shown(study, name, page)) for page in shows]
+    for rule, page in _OF_ALL.items():
+        jobs.append(_job("", rule, (study.root / "results" / page).exists(), Path(f"{rule}.tsv")))
     return jobs
 
 
@@ -108,7 +114,7 @@ class _Analysis:
     def _selection(self, arm: Arm) -> Job:
         is_there = (self._study.root / "results/selected" / f"{arm.path}.json").exists()
         is_done = is_there and self._are_trained(self._study.candidate_runs(arm))
-        return _job(self._setting, "select", is_done, f"{arm.path}.tsv")
+        return _job(self._setting, "select", is_done, Path("select", f"{arm.path}.tsv"))
 
     def _are_trained(self, runs: list[Run]) -> bool:
         return all(run.path in self._trained for run in runs)
@@ -117,10 +123,10 @@ class _Analysis:
         return all(job.is_done for job in self._before if job.stage == stage)
 
 
-def _job(setting: str, rule: str, is_done: bool, benchmark: str | None = None) -> Job:
+def _job(setting: str, rule: str, is_done: bool, benchmark: Path | None = None) -> Job:
     """A job of a few seconds; the same rule takes about as long in every setting."""
     item = Item(is_done, (Shape(rule, {}),), other_bytes=sizes.made_of_results(rule))
-    return Job(setting, ANALYSIS, rule, Path(rule) / (benchmark or f"{setting}.tsv"), (item,))
+    return Job(setting, ANALYSIS, rule, benchmark or Path(rule, f"{setting}.tsv"), (item,))
 
 
 def _is_shown(study: Study, setting: str, page: str) -> bool:

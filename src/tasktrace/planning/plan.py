@@ -7,7 +7,7 @@ from typing import Any
 from tasktrace.config import Study
 from tasktrace.planning import schedule
 from tasktrace.planning.amounts import Amount, Cost, amount, by_stage
-from tasktrace.planning.analysis_jobs import jobs_of_small_studies
+from tasktrace.planning.analysis_jobs import jobs_of_no_setting
 from tasktrace.planning.calibration import Calibration, calibrate, kept_trials, tried_devices
 from tasktrace.planning.costing import Costing
 from tasktrace.planning.device import Device, planned_device
@@ -15,7 +15,7 @@ from tasktrace.planning.jobs import STAGES, Job
 from tasktrace.planning.timings import Timings, recorded
 from tasktrace.planning.workload import jobs_of_setting
 
-SMALL_STUDIES = "small studies"
+NO_SETTING = "small studies, claims"
 """Stands for them among the settings."""
 
 
@@ -128,7 +128,7 @@ def make_plan(study: Study, asked: Asked) -> Plan:
     names = asked.settings or study.config["settings"] or study.settings
     jobs = {name: jobs_of_setting(study, name) for name in names}
     if not asked.settings:
-        jobs[SMALL_STUDIES] = jobs_of_small_studies(study)
+        jobs[NO_SETTING] = jobs_of_no_setting(study)
     every = [job for own in jobs.values() for job in own]
     known = [] if asked.calibrate else [*_devices(every), *tried_devices(study.root)]
     device = planned_device(asked.device, asked.threads, known)

@@ -184,8 +184,9 @@ def test_what_was_changed_since_keeps_its_time_and_is_told(pulled):
     (pulled / PREPARED).write_text("prepared anew")
     since = {path: path.stat().st_mtime_ns for path in (changed, own, pulled / PREPARED)}
     said = restored(pulled)
-    assert "files: 1 of dvc.lock were changed here since; they stay as they are (`dvc status`)" in said
-    assert "files: 1 of prepared.dvc were changed here since; they stay as they are (`dvc status`)" in said
+    start = "were changed here since, and stay as they are:"
+    assert f"files: 1 of dvc.lock {start} {changed} (`dvc diff`)" in said
+    assert f"files: 1 of prepared.dvc {start} {pulled / PREPARED} (`dvc diff`)" in said
     assert {path: path.stat().st_mtime_ns for path in since} == since
     assert (pulled / TABLE).stat().st_mtime_ns == OLDEST < min(since.values())
     assert json.loads(changed.read_text())["seconds"] == {"train": 2.5}

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from tasktrace.cli.arguments import Verbs, add_config, configured_study, read_study
+from tasktrace.cli.arguments import Verbs, add_config, configured_study
 
 
 def add_verbs(verbs: Verbs) -> None:
@@ -18,13 +18,14 @@ def _add_fetch(verbs: Verbs) -> None:
         "fetch", help="fetch settings' raw data from the original sources, and name it in data.dvc"
     )
     parser.add_argument("settings", nargs="+", metavar="SETTING")
+    add_config(parser)
     parser.set_defaults(verb=_fetch)
 
 
 def _fetch(given: argparse.Namespace) -> None:
     from tasktrace.versioning.fetch import fetch
 
-    study = read_study()
+    study = configured_study(given)
     for setting in given.settings:
         fetch(study, setting, print)
 

@@ -110,7 +110,8 @@ def verify(files: list[dict[str, Any]], root: Path, absent_too: bool = False) ->
             if absent_too:
                 continue
             raise DamagedFileError(
-                f"{path}: this checkpoint file is absent; fetch it (`dvc pull checkpoints.dvc`) or train the run again"
+                f"{path}: this checkpoint file is absent; fetch it (`dvc pull checkpoints.dvc`, if it was archived "
+                "with --trajectories) or train the run again"
             )
         found = _identity(path)
         written = {"sha256": entry["sha256"], "size": entry["size"]}

@@ -43,7 +43,7 @@ def check_repository(root: Path) -> None:
         raise TasktraceError("DVC is not installed here; `pip install 'tasktrace[dvc]'`, or `pip install dvc`")
     if not (root / ".dvc").is_dir():
         raise TasktraceError(
-            f"{root.resolve()}: no repository of DVC (there is no .dvc); work in a clone of the project, or say "
+            f"{root.resolve()}: no repository of DVC (there is no .dvc); call this in the project's own folder, or say "
             "`dvc init` in a git repository"
         )
     if not _is_in_git(root) and not _is_without_git(root):

@@ -7,7 +7,7 @@ from tasktrace.config import Study
 from tasktrace.errors import DataError
 from tasktrace.settings import setting_module
 from tasktrace.settings.raw import download, missing, raw_state
-from tasktrace.versioning.pointers import DATA, Content, content_of, is_named, name_content
+from tasktrace.versioning.pointers import DATA, Content, content_of, is_named, name_content, read_pointer
 
 
 def fetch(study: Study, setting: str, say: Callable[[str], None]) -> None:
@@ -33,7 +33,8 @@ def fetch(study: Study, setting: str, say: Callable[[str], None]) -> None:
         download(setting, raw, module.sources(raw))
     state, faults = raw_state(module, setting, raw)
     if faults:
-        raise DataError("\n".join(faults))
+        other = f"\n{DATA} names {path}: `dvc pull {path}` brings it, if it was pushed"
+        raise DataError("\n".join(faults) + (other if path in read_pointer(study.root / DATA) else ""))
     if not raw.exists():
         say(f"{setting}: {state}")
         return

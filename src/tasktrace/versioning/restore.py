@@ -3,7 +3,7 @@
 import os
 import shutil
 import stat
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +29,10 @@ _REWRITTEN = (*_LEVELLED, ".snakemake/metadata")
 """What Snakemake and jobs replace, and refuse to where DVC has protected it; checkpoints are replaced by name."""
 
 
+_NAMED = 3
+"""Changed files that are named; the others are counted."""
+
+
 @dataclass
 class _Found:
     """What there is of the files that git names.
@@ -36,14 +40,14 @@ class _Found:
     Attributes:
         whole: Files that are what is named.
         absent: How many are not here, by the pointer file that names them.
-        changed: How many are something else, by pointer file.
+        changed: Those that are something else, by pointer file.
         unknown: Folders that are named, and of which the cache does not say what they consist of.
         damaged: A line for each damaged file.
     """
 
     whole: list[Path] = field(default_factory=list)
     absent: Counter[Path] = field(default_factory=Counter)
-    changed: Counter[Path] = field(default_factory=Counter)
+    changed: dict[Path, list[Path]] = field(default_factory=lambda: defaultdict(list))
     unknown: list[str] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
 
@@ -96,7 +100,7 @@ def _look(root: Path) -> _Found:
             for named in content or []:
                 _sort(named, pointer, cache, found)
             if content is None and cache.is_damaged(md5):
-                found.damaged.append(_damage(cache, md5, f"the listing of {path}"))
+                found.damaged.append(_damage(cache, md5, f"the listing of {path}", "delete that file of the cache"))
             elif content is None:
                 found.unknown.append(path)
     return found
@@ -108,23 +112,24 @@ def _sort(named: Named, pointer: Path, cache: Cache, found: _Found) -> None:
     elif file_digest(named.path, "md5") == named.md5:
         found.whole.append(named.path)
     elif cache.is_damaged(named.md5):
-        found.damaged.append(_damage(cache, named.md5, str(named.path)))
+        found.damaged.append(_damage(cache, named.md5, str(named.path), "delete both files"))
     else:
-        found.changed[pointer] += 1
+        found.changed[pointer].append(named.path)
 
 
-def _damage(cache: Cache, md5: str, what: str) -> str:
+def _damage(cache: Cache, md5: str, what: str, remedy: str) -> str:
     place = cache.object(md5)
     return (
-        f"{what}: {place} is damaged, its MD5 is {file_digest(place, 'md5')}; delete both, and say `dvc pull`; if it "
-        "comes back like this, the remote's copy is damaged"
+        f"{what}: {place} is damaged, its MD5 is {file_digest(place, 'md5')}; {remedy}, and say `dvc pull`; if it "
+        "comes back like this, the remote's copy is damaged: whoever has a good one deletes it there and pushes again"
     )
 
 
 def _tell(found: _Found, say: Callable[[str], None]) -> None:
     say(f"files: {len(found.whole)} are what git names")
-    for pointer, count in found.changed.items():
-        say(f"files: {count} of {pointer} were changed here since; they stay as they are (`dvc status`)")
+    for pointer, paths in found.changed.items():
+        named = ", ".join(map(str, paths[:_NAMED])) + (", ..." if len(paths) > _NAMED else "")
+        say(f"files: {len(paths)} of {pointer} were changed here since, and stay as they are: {named} (`dvc diff`)")
     for pointer, count in found.absent.items():
         say(f"files: {count} of {pointer} are not here (`dvc pull {'dvc.yaml' if pointer == LOCK else pointer}`)")
     for path in found.unknown:

@@ -7,7 +7,8 @@ from tasktrace.config.bounds import check_range
 from tasktrace.seeding import numpy_generator
 from tasktrace.settings.halves import HalfNames, halved
 from tasktrace.settings.prepared import Tensors
-from tasktrace.settings.scans import load_scans, no_sources
+from tasktrace.settings.raw import no_sources
+from tasktrace.settings.scans import load_scans
 from tasktrace.settings.splits import balanced_parts
 from tasktrace.tasks import Task
 

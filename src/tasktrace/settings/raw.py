@@ -25,6 +25,11 @@ class Source:
     url: str
 
 
+def no_sources(_raw: Path) -> list[Source]:
+    """``sources`` of a setting whose data comes with a package, or is made."""
+    return []
+
+
 def missing(sources: list[Source]) -> list[Source]:
     """The sources that are not on the disk."""
     return [source for source in sources if not source.path.exists()]

@@ -1,16 +1,7 @@
 """The scanned digits that come with scikit-learn, of which several settings are made."""
 
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
-
-from tasktrace.settings.raw import Source
-
-
-def no_sources(_raw: Path) -> list[Source]:
-    """None: the digits come with scikit-learn."""
-    return []
 
 
 def load_scans() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

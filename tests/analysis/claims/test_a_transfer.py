@@ -87,8 +87,11 @@ def test_one_transfer_of_another_sign_is_enough_for_others_not_to_contradict(tab
     other = [arm("c", "p", 0.05), arm("c", "q", 0.05)]
     rows = [arm("a", "p", 0.05), arm("a", "q", -0.05), *other]
     assert verdict("a3-partner-both-signs", tables(transfer=rows)) is Verdict.SUPPORTED
-    rows = [arm("a", "p", 0.05), arm("a", "q", 0.0), *other]
+    rows = [arm("a", "p", 0.0), arm("a", "q", 0.0), *other]
     assert verdict("a3-partner-both-signs", tables(transfer=rows)) is Verdict.UNDECIDED
+    rows = [*(arm(f"hurt{n}", "all", -0.05) for n in range(10)), arm("help", "all", 0.05)]
+    rows += [arm(task, "other", -0.05) for task in "ab"]
+    assert verdict("a3-group-both-signs", tables(transfer=rows)) is Verdict.UNDECIDED
 
 
 def test_the_arm_with_the_fewest_seeds_says_how_many_they_are(tables, arm):
@@ -192,9 +195,9 @@ def test_adam_is_best_if_its_g_is_significantly_better(tables, arm):
     finding = CHECKS["a3-adam-best"](tables(transfer=two_optimizers(arm, 0.1)))
     assert (finding.verdict, finding.n, finding.comparisons) == (Verdict.SUPPORTED, 3, 2)
     assert "against sgdm: Adam significantly better in 2 of 2 comparisons, significantly worse in 0" in finding.numbers
-    rows = [*two_optimizers(arm, 0.1), *two_optimizers(arm, -0.001, task="b")]
+    rows = [*two_optimizers(arm, 0.1), *two_optimizers(arm, -0.001, task="b"), *two_optimizers(arm, 0.001, task="c")]
     assert (
-        "better in 2 of 4 comparisons, significantly worse in 0"
+        "better in 2 of 6 comparisons, significantly worse in 0"
         in CHECKS["a3-adam-best"](tables(transfer=rows)).numbers
     )
     assert verdict("a3-adam-best", tables(transfer=two_optimizers(arm, -0.1))) is Verdict.CONTRADICTED

@@ -1,4 +1,4 @@
-"""What a claim is: a statement of a paper, and the rule by which tables decide it, fixed before the check is run."""
+"""What a claim is: a statement of a paper, and the rule by which tables decide it."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -98,7 +98,7 @@ class Claim:
         statement: What it says, in our words.
         settings: The settings of which the paper says it, in words.
         statistic: What decides it.
-        threshold: From which value on; the paper's own words or a standard rule, fixed before the check was run.
+        threshold: From which value on; the paper's own words or a standard rule, fitted to no verdict.
         needs: What a setting must have for the claim to speak of it, in words: ``groups``, ``experiments``, ...
         check: What a setting's tables say; None where the claim does not speak of such a setting. It may let
             ``MissingTableError`` pass.

@@ -42,10 +42,10 @@ STUDIES = {
 """The papers' titles."""
 
 RULES = f"""A verdict is about the setting that it stands beside: *supported* or *contradicted* where its numbers pass
-or fail the threshold, which is the paper's own or a standard rule and was fixed before the check was run; *undecided*
-where something is missing. Nothing that depends on chance is decided by fewer than {MIN_SEEDS} seeds. Where a claim
-makes several comparisons, its threshold says how they are taken together; over all claims and settings there is no
-correction, so a few of the verdicts may be chance."""
+or fail the threshold, which is the paper's own or a standard rule, fixed in the code and fitted to no verdict;
+*undecided* where something is missing. Nothing that depends on chance is decided by fewer than {MIN_SEEDS} seeds. Where
+a claim makes several comparisons, its threshold says how they are taken together; over all claims and settings there is
+no correction, so a few of the verdicts may be chance."""
 """How the ledger is to be read."""
 
 COLUMNS = [

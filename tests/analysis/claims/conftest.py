@@ -1,17 +1,14 @@
 """Tables of a setting made by hand, in the formats of ``results/tables/<setting>``."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from tasktrace.analysis.claims.base import Claim, Finding, MissingTableError, Tables
+from tasktrace.analysis.claims.base import Tables
 from tasktrace.analysis.factor_tables import DELTAS_COLUMNS
 from tasktrace.analysis.transfer import compared
 from tasktrace.tasks import HIGHER_IS_BETTER
-
-REPRODUCTION = Path(__file__).parents[3] / "reproduction"
 
 
 @pytest.fixture
@@ -59,26 +56,6 @@ def factor() -> Callable[..., dict]:
         return {column: whole[column] for column in DELTAS_COLUMNS}
 
     return row
-
-
-@pytest.fixture
-def runs_on_reproduction() -> Callable[[tuple[Claim, ...]], set[str]]:
-    """A function that checks claims on every committed result, and returns the settings of which any speaks."""
-
-    def run(claims):
-        spoken = set()
-        for folder in (path for path in REPRODUCTION.iterdir() if path.is_dir()):
-            for claim in claims:
-                try:
-                    finding = claim.check(Tables(folder))
-                except MissingTableError:
-                    continue
-                assert finding is None or isinstance(finding, Finding)
-                if finding is not None:
-                    spoken.add(folder.name)
-        return spoken
-
-    return run
 
 
 def _names(task, group, method, optimizer):

@@ -132,7 +132,3 @@ def test_fish_speaks_for_itself_and_elsewhere_one_target_is_enough(setting):
 def test_two_seeds_decide_nothing_of_conflict(setting, claim):
     finding = CHECKS[claim](setting(target("a", g=-0.1, seeds=2), target("b", g=-0.1)))
     assert (finding.verdict, finding.n) == (Verdict.UNDECIDED, 2)
-
-
-def test_every_committed_result_can_be_asked(runs_on_reproduction):
-    assert "digit_pairs" in runs_on_reproduction(CLAIMS)

@@ -250,7 +250,3 @@ def test_one_rho_no_sharpness_and_auxiliary_sets_say_nothing_of_rho(tables):
     assert CHECKS[claim](tables(factors=sharpness_at([0.5, 0.5], group="aux_a_00"))) is None
     other = pd.DataFrame(sharpness_at([0.5, 0.5])).assign(measure="fisher.trace")
     assert CHECKS[claim](tables(factors=other)) is None
-
-
-def test_every_committed_result_can_be_asked(runs_on_reproduction):
-    assert runs_on_reproduction(CLAIMS) >= {"fashion", "cifar100"}

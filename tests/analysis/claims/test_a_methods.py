@@ -138,7 +138,3 @@ def test_pcgrad_with_two_seeds_is_undecided_and_without_pcgrad_or_fisher_nothing
     assert "3 seeds" in CHECKS[claim](few).missing
     assert CHECKS[claim](setting(points("a", 3, *FLATTER))) is None
     assert CHECKS[claim](setting(pcgrad("a", 3, *FLATTER[:2]))) is None
-
-
-def test_every_committed_result_can_be_asked(runs_on_reproduction):
-    assert "fashion" in runs_on_reproduction(CLAIMS)

@@ -68,11 +68,7 @@ class Tables:
         Raises:
             MissingTableError: It is not there, or has no rows.
         """
-        path = self.folder / name
-        table = pd.read_csv(path) if path.exists() else pd.DataFrame()
-        if table.empty:
-            raise MissingTableError(f"no {name}")
-        return table
+        return self._read(name, pd.read_csv)
 
     def parquet(self, name: str) -> pd.DataFrame:
         """The same for a table in Parquet.
@@ -80,8 +76,11 @@ class Tables:
         Raises:
             MissingTableError: It is not there, or has no rows.
         """
+        return self._read(name, pd.read_parquet)
+
+    def _read(self, name: str, read: Callable[[Path], pd.DataFrame]) -> pd.DataFrame:
         path = self.folder / name
-        table = pd.read_parquet(path) if path.exists() else pd.DataFrame()
+        table = read(path) if path.exists() else pd.DataFrame()
         if table.empty:
             raise MissingTableError(f"no {name}")
         return table

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from tasktrace.analysis.claims.base import damaged_table
 from tasktrace.analysis.factor_tables import G
 from tasktrace.analysis.published import COLUMNS as FACTORS
 
@@ -49,9 +50,19 @@ def published_beside(folders: Sequence[Path]) -> pd.DataFrame:
 
     Returns:
         ``COLUMNS``, a row per published number.
+
+    Raises:
+        DamagedFileError: A table is not what was written.
     """
-    rows = [row for folder in folders for read in _READERS for row in read(folder)]
+    rows = [row for folder in folders for row in _of_folder(folder)]
     return pd.DataFrame(rows, columns=COLUMNS).astype({"within": object})  # three values
+
+
+def _of_folder(folder: Path) -> list[Row]:
+    try:
+        return [row for read in _READERS for row in read(folder)]
+    except (LookupError, ValueError, TypeError) as error:  # no table, or columns or values that are not there
+        raise damaged_table(folder, error) from error
 
 
 def _row(ours: float, published: float, tolerance: float | None = None, **known: Any) -> Row:

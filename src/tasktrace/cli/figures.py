@@ -9,7 +9,7 @@ from tasktrace.cli.arguments import Verbs, read_study, tables_folder
 from tasktrace.config.shown import FIGURES, SIMILARITY_FIGURES, TABLES, figure_options, study_figure
 from tasktrace.config.small_studies import SHOWN
 from tasktrace.config.summary import summary_options
-from tasktrace.errors import DataError
+from tasktrace.errors import ConfigError, DataError
 
 _SAME_MODULE = {"b_a2": "b_a1", **dict.fromkeys(SIMILARITY_FIGURES, "similarity")}
 """Figures that another one's module draws, with other options."""
@@ -101,10 +101,11 @@ def _claims(given: argparse.Namespace) -> None:
     from tasktrace.analysis.claims.ledger import ledger, summary, write_ledger
     from tasktrace.figures.ledger_page import draw_ledger
 
+    _check_ending(given.out, ".md")
     entries = ledger(_folders_of_tables(given))
     write_ledger(entries, given.out)
     draw_ledger(entries, given.out.with_suffix(".html"))
-    print(summary(entries))
+    print(f"{given.out}: {summary(entries)}")
 
 
 def _add_published(verbs: Verbs) -> None:
@@ -119,7 +120,19 @@ def _add_published(verbs: Verbs) -> None:
 def _published(given: argparse.Namespace) -> None:
     from tasktrace.figures.tab_published import draw_published
 
+    _check_ending(given.out, ".html")
     draw_published(_folders_of_tables(given), given.out)
+    print(f"{given.out}, and as CSV beside it")
+
+
+def _check_ending(out: Path, ending: str) -> None:
+    """Refuse a name under which something else would be expected.
+
+    Raises:
+        ConfigError: It ends otherwise.
+    """
+    if out.suffix != ending:
+        raise ConfigError(f"--out {out}: expected a name that ends in {ending}; the other forms lie beside it")
 
 
 def _add_all_tables(parser: argparse.ArgumentParser) -> None:
@@ -142,9 +155,11 @@ def _folders_of_tables(given: argparse.Namespace) -> list[Path]:
     there = {path.name: path for path in sorted(given.tables.glob("*")) if any(path.glob("*.csv"))}
     asked = list(there) if given.settings is None else given.settings
     absent = [name for name in asked if name not in there]
-    if absent or not there:
+    if not there:
         raise DataError(
-            f"{given.tables}: no tables of {', '.join(absent) or 'any setting'}; there are those of "
-            f"{', '.join(there) or 'none'}; `snakemake --cores 2 all` makes them"
+            f"{given.tables}: no tables of any setting: it is to have a folder with tables for each of them, as "
+            "results/tables has; `snakemake --cores 2 all` makes them"
         )
+    if absent:
+        raise DataError(f"{given.tables}: no tables of {', '.join(absent)}; there are those of {', '.join(there)}")
     return [there[name] for name in asked]

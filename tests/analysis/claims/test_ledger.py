@@ -1,6 +1,7 @@
 """The ledger as a whole: every claim has its line, and what is written is what was found."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -110,3 +111,27 @@ def test_tables_that_are_not_there_are_named(tmp_path, capsys):
 def test_the_ledger_needs_no_torch():
     code = "import sys; import tasktrace.analysis.claims.ledger; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("verb", "name", "content"),
+    [
+        ("claims", "transfer.csv", "optimizer,task,method,group\nadam,fashion1,umtg,mtl.with_fashion2\n"),
+        ("published", "results.csv", "method,optimizer\nuw,adam\n"),
+        *((verb, "results.csv", content) for verb in ("claims", "published") for content in ("", "a,b\n1,2,3\n4\n")),
+    ],
+)
+def test_a_damaged_table_is_an_error_that_names_it(verb, name, content, tmp_path, capsys):
+    shutil.copytree(REPRODUCTION / "fashion", tmp_path / "tables/fashion")
+    (tmp_path / "tables/fashion" / name).write_text(content)
+    ending = {"claims": "md", "published": "html"}[verb]
+    assert main([verb, "--tables", str(tmp_path / "tables"), "--out", str(tmp_path / f"out.{ending}")]) == 1
+    assert f"{tmp_path / 'tables/fashion'}" in (said := capsys.readouterr().err)
+    assert "damaged, or not of this version" in said
+
+
+@pytest.mark.parametrize("verb", ["claims", "published"])
+def test_another_ending_is_refused(verb, tmp_path, capsys):
+    assert main([verb, "--tables", str(REPRODUCTION), "--out", str(tmp_path / "out.txt")]) == 1
+    assert "expected a name that ends in" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -175,7 +175,7 @@ def _most(
     count, of = int((holds & counted).sum()), int(counted.sum())
     n = fewest_seeds(rows if of else every)
     described = some([describe(row) for row in rows.to_dict("records")])
-    numbers = f"{count} of {of} of the {len(rows)} arms with significant transfer (of {len(every)}); {described}"
+    numbers = f"{count} of {of}; {len(rows)} of {len(every)} arms have significant transfer; {described}"
     return judged(2 * count > of if of else None, numbers, n, missing, max(of, 1))
 
 

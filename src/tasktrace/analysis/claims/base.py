@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from tasktrace.errors import DamagedFileError
+
 MIN_SEEDS = 3
 """Fewer seeds decide nothing that depends on chance."""
 
@@ -47,6 +49,14 @@ class MissingTableError(Exception):
     """A setting does not have a table; its text names what would make it."""
 
 
+def damaged_table(path: Path, error: Exception) -> DamagedFileError:
+    """The error of a table, or folder of tables, that is not what was written."""
+    return DamagedFileError(
+        f"{path}: damaged, or not of this version ({type(error).__name__}: {error}); delete it and make it anew with "
+        "`snakemake`"
+    )
+
+
 class Tables:
     """The tables of one setting or small study.
 
@@ -80,7 +90,10 @@ class Tables:
 
     def _read(self, name: str, read: Callable[[Path], pd.DataFrame]) -> pd.DataFrame:
         path = self.folder / name
-        table = read(path) if path.exists() else pd.DataFrame()
+        try:
+            table = read(path) if path.exists() else pd.DataFrame()
+        except ValueError as error:  # what pandas and pyarrow say of a file that is no table is one
+            raise damaged_table(path, error) from error
         if table.empty:
             raise MissingTableError(f"no {name}")
         return table

@@ -18,7 +18,16 @@ from tasktrace.analysis.claims import (
     b_similarity,
     b_toy,
 )
-from tasktrace.analysis.claims.base import MIN_SEEDS, Claim, Finding, MissingTableError, Tables, Verdict, undecided
+from tasktrace.analysis.claims.base import (
+    MIN_SEEDS,
+    Claim,
+    Finding,
+    MissingTableError,
+    Tables,
+    Verdict,
+    damaged_table,
+    undecided,
+)
 from tasktrace.files import write_text
 from tasktrace.rows import write_table
 
@@ -42,10 +51,11 @@ STUDIES = {
 """The papers' titles."""
 
 RULES = f"""A verdict is about the setting that it stands beside: *supported* or *contradicted* where its numbers pass
-or fail the threshold, which is the paper's own or a standard rule, fixed in the code and fitted to no verdict;
-*undecided* where something is missing. Nothing that depends on chance is decided by fewer than {MIN_SEEDS} seeds. Where
-a claim makes several comparisons, its threshold says how they are taken together; over all claims and settings there is
-no correction, so a few of the verdicts may be chance."""
+or fail the threshold, which is the paper's own or a standard rule, fixed in the code and fitted to no verdict, though
+not chosen blindly (see the documentation's limitations); *undecided* where something is missing. n counts seeds, or
+cases where nothing is drawn. Nothing that depends on chance is decided by fewer than {MIN_SEEDS} seeds. Where a claim
+makes several comparisons, its threshold says how they are taken together; over all claims and settings there is no
+correction, so a few of the verdicts may be chance."""
 """How the ledger is to be read."""
 
 COLUMNS = [
@@ -89,6 +99,9 @@ def ledger(folders: Sequence[Path]) -> list[Entry]:
     Returns:
         The entries in the order of the claims, then of the folders; a claim of which no setting speaks has one that
         says what it needs.
+
+    Raises:
+        DamagedFileError: A table is not what was written.
     """
     entries = []
     for claim in CLAIMS:
@@ -114,6 +127,8 @@ def _finding(claim: Claim, tables: Tables) -> Finding | None:
         return claim.check(tables)
     except MissingTableError:
         return None
+    except (LookupError, ValueError, TypeError) as error:  # columns or values that are not there
+        raise damaged_table(tables.folder, error) from error
 
 
 def _row(entry: Entry) -> dict[str, object]:

@@ -3,7 +3,6 @@
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -17,7 +16,6 @@ from tasktrace.errors import DamagedFileError, DataError
 from tasktrace.planning.checkpoint_sizes import all_checkpoints_bytes, empty_model
 from tasktrace.planning.prepared_sizes import prepared_path
 from tasktrace.provenance import machine
-from tasktrace.settings import setting_module
 from tasktrace.settings.prepared import read_prepared
 from tasktrace.settings.raw import raw_state
 
@@ -65,7 +63,7 @@ def _check_setting(console: Console, study: Study, name: str) -> list[str]:
             read_prepared(prepared, study.data_spec(name))
             state = f"prepared in {prepared}"
         else:
-            state, faults = raw_state(*_raw_data(study, name))
+            state, faults = raw_state(study, name)
     except DamagedFileError as error:
         state, faults = "damaged", [str(error)]
     except DataError as error:
@@ -76,11 +74,6 @@ def _check_setting(console: Console, study: Study, name: str) -> list[str]:
             state, faults = "altered raw file", [str(error)]
     console.print(f"[bold]{name}[/bold]: {escape(state)}")
     return faults
-
-
-def _raw_data(study: Study, name: str) -> tuple[Any, str, Path]:
-    module = study.settings[name]["setting"]
-    return setting_module(module), name, study.root / "data/raw" / module
 
 
 def _check_cluster(console: Console, study: Study, name: str) -> list[str]:

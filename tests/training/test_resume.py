@@ -198,7 +198,11 @@ def test_interrupted_while_finishing_costs_no_training(
 def test_seconds_add_up_over_attempts(make_job, make_spec, interrupt):
     job = make_job(make_spec(), save_minutes=0.0)
     interrupt(job, 1, 4)
-    before = ResumeFolder(job.folder / ".resume", session.digest(job.spec), print).load()[1].seconds
+    before = (
+        ResumeFolder(job.folder / ".resume", session.digest(job.spec), print)
+        .load(session.read_prepared(job.prepared, job.spec["data"]).content)[1]
+        .seconds
+    )
     after = run(job)["seconds"]
     assert before.keys() == {"setup", "train", "evaluate", "save"}
     assert all(after[activity] >= round(before[activity], 3) > 0 for activity in before)
@@ -281,7 +285,7 @@ def test_a_saved_state_comes_back_whole(tmp_path):
     folder = ResumeFolder(tmp_path / ".resume", "digest", print)
     progress = Progress(4, 17, [Row(0, 0, "digits1", "train", "loss", 0.1)], {0: "ab", 10: "cd"}, {"train": 0.25}, 3)
     folder.save(STATE, progress)
-    tensors, found = folder.load()
+    tensors, found = folder.load("")
     assert found == progress
     assert tensors.keys() == STATE.keys()
     assert all(torch.equal(tensors[name], value) for name, value in STATE.items())
@@ -293,13 +297,13 @@ def test_the_last_two_states_are_kept_in_the_order_of_training(tmp_path):
         folder.save(STATE, Progress(*at))
     kept = sorted(tmp_path.glob(".resume/*"))
     assert [place(path) for path in kept] == [(10, 2), (10, 11)]
-    _, newest = folder.load()
+    _, newest = folder.load("")
     assert (newest.epoch, newest.step) == (10, 11)
 
 
 def test_an_empty_folder_has_no_state(tmp_path):
     folder = ResumeFolder(tmp_path / ".resume", "digest", print)
-    assert folder.load() is None
+    assert folder.load("") is None
     assert folder.finished() is None
 
 

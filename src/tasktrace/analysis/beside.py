@@ -7,8 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from tasktrace.analysis.claims.base import damaged_table
+from tasktrace.analysis.claims.a_transfer import UMTG
+from tasktrace.analysis.claims.base import MissingTableError, Tables, damaged_table
 from tasktrace.analysis.factor_tables import G
+from tasktrace.analysis.matched_loss import CURVE
 from tasktrace.analysis.published import COLUMNS as FACTORS
 
 COLUMNS = [
@@ -30,13 +32,12 @@ COLUMNS = [
 """``tolerance`` is how far apart two numbers of the stated uncertainty may be, NaN where none is stated; ``within``
 whether ours is no further from the published one."""
 
-PLAIN = "umtg"
-"""The method of which Table 1 speaks, as the configuration calls it."""
-
 DEVIATIONS = 2.0
 """Study A's own rule: standard deviations over seeds within which a number counts as the same."""
 
 Row = dict[Any, Any]
+
+_Reader = Callable[[Tables], Iterator[Row]]
 
 
 def published_beside(folders: Sequence[Path]) -> pd.DataFrame:
@@ -59,10 +60,17 @@ def published_beside(folders: Sequence[Path]) -> pd.DataFrame:
 
 
 def _of_folder(folder: Path) -> list[Row]:
+    tables = Tables(folder)
+    return [{**row, "setting": tables.setting} for read in _READERS for row in _read(read, tables)]
+
+
+def _read(read: _Reader, tables: Tables) -> list[Row]:
     try:
-        return [row for read in _READERS for row in read(folder)]
-    except (LookupError, ValueError, TypeError) as error:  # no table, or columns or values that are not there
-        raise damaged_table(folder, error) from error
+        return list(read(tables))
+    except MissingTableError:
+        return []
+    except (LookupError, ValueError, TypeError) as error:  # columns or values that are not there
+        raise damaged_table(tables.folder, error) from error
 
 
 def _row(ours: float, published: float, tolerance: float | None = None, **known: Any) -> Row:
@@ -85,16 +93,10 @@ def _allowed(*deviations: float | None) -> float:
     return DEVIATIONS * math.sqrt(math.fsum(value**2 for value in known)) if known else math.nan
 
 
-def _table(folder: Path, name: str) -> pd.DataFrame:
-    path = folder / name
-    return pd.read_csv(path) if path.exists() else pd.DataFrame()
-
-
-def _table_a1(folder: Path) -> Iterator[Row]:
+def _table_a1(tables: Tables) -> Iterator[Row]:
     """Study A's Table 1: differences together less alone, of the plain sum."""
-    deviations = _deviations(_table(folder, "deltas.csv"))
-    table = _table(folder, "table_a1.csv")
-    for row in table[table["method"] == PLAIN].to_dict("records") if len(table) else ():
+    table, deviations = tables.csv("table_a1.csv"), _deviations(tables)
+    for row in table[table["method"] == UMTG].to_dict("records"):
         for factor in FACTORS:
             published = row[f"{factor}_published"]
             if math.isnan(published):
@@ -107,7 +109,6 @@ def _table_a1(folder: Path) -> Iterator[Row]:
                 published,
                 study="A",
                 place="table 1",
-                setting=folder.name,
                 what=f"{row['task']}, {row['optimizer']}",
                 quantity=f"Δ{factor}",
                 unit=unit,
@@ -117,12 +118,14 @@ def _table_a1(folder: Path) -> Iterator[Row]:
 
 
 def _curve(row: Row) -> tuple[Any, ...]:
-    return (row["optimizer"], row["task"], row["method"], row["group"])
+    return tuple(row[name] for name in CURVE)
 
 
-def _deviations(deltas: pd.DataFrame) -> dict[tuple[Any, ...], tuple[float, float]]:
-    """Of each difference the standard deviation, and the seeds of the side that has fewer."""
-    if deltas.empty:
+def _deviations(tables: Tables) -> dict[tuple[Any, ...], tuple[float, float]]:
+    """Of each difference the standard deviation, and the seeds of the side that has fewer; none without the table."""
+    try:
+        deltas = tables.csv("deltas.csv")
+    except MissingTableError:
         return {}
     return {
         (*_curve(row), row["factor"]): (
@@ -133,16 +136,15 @@ def _deviations(deltas: pd.DataFrame) -> dict[tuple[Any, ...], tuple[float, floa
     }
 
 
-def _results(folder: Path) -> Iterator[Row]:
+def _results(tables: Tables) -> Iterator[Row]:
     """Study B's tables A4 to A7: Delta_m of every method and optimizer."""
-    for row in _table(folder, "results.csv").to_dict("records"):
+    for row in tables.csv("results.csv").to_dict("records"):
         if not math.isnan(row["published_delta_m"]):
             yield _row(
                 row["delta_m"],
                 row["published_delta_m"],
                 study="B",
                 place="tables A4 to A7",
-                setting=folder.name,
                 what=f"{row['method']}, {row['optimizer']}",
                 quantity="Δm",
                 unit="percent",
@@ -152,9 +154,9 @@ def _results(folder: Path) -> Iterator[Row]:
             )
 
 
-def _counts(folder: Path) -> Iterator[Row]:
+def _counts(tables: Tables) -> Iterator[Row]:
     """Study B's table 2: how many experiments are Pareto optimal."""
-    for row in _table(folder, "pareto_counts.csv").to_dict("records"):
+    for row in tables.csv("pareto_counts.csv").to_dict("records"):
         for column, against in (("optimal", "all"), ("optimal_against_others", "the other optimizers'")):
             published = row[f"{column}_published"]
             if not math.isnan(published):
@@ -163,23 +165,21 @@ def _counts(folder: Path) -> Iterator[Row]:
                     published,
                     study="B",
                     place="table 2",
-                    setting=folder.name,
                     what=f"{row['optimizer']} against {against}, {row['counting']}",
                     quantity="Pareto-optimal experiments",
                     unit="experiments",
                 )
 
 
-def _corrupted(folder: Path) -> Iterator[Row]:
+def _corrupted(tables: Tables) -> Iterator[Row]:
     """Study B's tables A10 and A11: metrics on corrupted pictures."""
-    for row in _table(folder, "corruption_scores.csv").to_dict("records"):
+    for row in tables.csv("corruption_scores.csv").to_dict("records"):
         if not math.isnan(row["corrupted_published"]):
             yield _row(
                 row["corrupted"],
                 row["corrupted_published"],
                 study="B",
                 place="tables A10, A11",
-                setting=folder.name,
                 what=row["method"],
                 quantity=f"{row['metric']}, corrupted",
                 unit="of the metric",
@@ -188,11 +188,11 @@ def _corrupted(folder: Path) -> Iterator[Row]:
             )
 
 
-def _toy(folder: Path) -> Iterator[Row]:
+def _toy(tables: Tables) -> Iterator[Row]:
     """Study B's tables 1 and A3: iterations until the minimum; a cell that did not arrive has none."""
-    if folder.name != "toy":
+    if tables.setting != "toy":
         return
-    for row in _table(folder, "table.csv").astype({"ours": str, "published": str}).to_dict("records"):
+    for row in tables.csv("table.csv").astype({"ours": str, "published": str}).to_dict("records"):
         yield {
             **_row(
                 _iterations(row["ours"]),
@@ -200,7 +200,6 @@ def _toy(folder: Path) -> Iterator[Row]:
                 row["tolerance"],
                 study="B",
                 place="tables 1, A3",
-                setting="toy",
                 what=f"{row['method']}, {row['optimizer']}, learning rate {row['learning_rate']:g}",
                 quantity="iterations to the minimum",
                 unit="iterations",
@@ -213,4 +212,4 @@ def _iterations(text: str) -> float:
     return math.nan if text == "-" else float(text)
 
 
-_READERS: tuple[Callable[[Path], Iterator[Row]], ...] = (_table_a1, _results, _counts, _corrupted, _toy)
+_READERS: tuple[_Reader, ...] = (_table_a1, _results, _counts, _corrupted, _toy)

@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from tasktrace.cli.arguments import Verbs, read_study, tables_folder
@@ -20,8 +21,8 @@ def add_verbs(verbs: Verbs) -> None:
     _add_figure(verbs)
     _add_report(verbs)
     _add_metrics(verbs)
-    _add_claims(verbs)
-    _add_published(verbs)
+    _add_of_all("claims", "check every claim of both papers", Path("results/claims.md"), _claims, verbs)
+    _add_of_all("published", "put the papers' numbers beside ours", Path("results/published.html"), _published, verbs)
 
 
 def _add_figure(verbs: Verbs) -> None:
@@ -88,55 +89,25 @@ def _metrics(given: argparse.Namespace) -> None:
     summarise(given.setting, given.tables or tables_folder(given.setting), options, out, given.plots)
 
 
-def _add_claims(verbs: Verbs) -> None:
-    parser = verbs.add_parser("claims", help="check every claim of both papers on the tables of what has been run")
-    _add_all_tables(parser)
-    parser.add_argument(
-        "--out", type=Path, default=Path("results/claims.md"), help="with .csv and .html beside (default: %(default)s)"
-    )
-    parser.set_defaults(verb=_claims)
+def _add_of_all(name: str, what: str, out: Path, make: Callable[[list[Path], Path], None], verbs: Verbs) -> None:
+    """Add a verb that makes something of the tables of several settings.
 
-
-def _claims(given: argparse.Namespace) -> None:
-    from tasktrace.analysis.claims.ledger import ledger, summary, write_ledger
-    from tasktrace.figures.ledger_page import draw_ledger
-
-    _check_ending(given.out, ".md")
-    entries = ledger(_folders_of_tables(given))
-    write_ledger(entries, given.out)
-    draw_ledger(entries, given.out.with_suffix(".html"))
-    print(f"{given.out}: {summary(entries)}")
-
-
-def _add_published(verbs: Verbs) -> None:
-    parser = verbs.add_parser("published", help="put the papers' numbers beside those of what has been run")
-    _add_all_tables(parser)
-    parser.add_argument(
-        "--out", type=Path, default=Path("results/published.html"), help="with .csv beside (default: %(default)s)"
-    )
-    parser.set_defaults(verb=_published)
-
-
-def _published(given: argparse.Namespace) -> None:
-    from tasktrace.figures.tab_published import draw_published
-
-    _check_ending(given.out, ".html")
-    draw_published(_folders_of_tables(given), given.out)
-    print(f"{given.out}, and as CSV beside it")
-
-
-def _check_ending(out: Path, ending: str) -> None:
-    """Refuse a name under which something else would be expected.
-
-    Raises:
-        ConfigError: It ends otherwise.
+    Args:
+        name: The verb.
+        what: Its help.
+        out: What it writes if not told otherwise; another name has to end alike, since other forms lie beside it.
+        make: Given the folders of tables, and what to write.
+        verbs: Where to add it.
     """
-    if out.suffix != ending:
-        raise ConfigError(f"--out {out}: expected a name that ends in {ending}; the other forms lie beside it")
 
+    def verb(given: argparse.Namespace) -> None:
+        if given.out.suffix != out.suffix:
+            raise ConfigError(
+                f"--out {given.out}: expected a name that ends in {out.suffix}; the other forms lie beside it"
+            )
+        make(_folders_of_tables(given), given.out)
 
-def _add_all_tables(parser: argparse.ArgumentParser) -> None:
-    """The tables of several settings."""
+    parser = verbs.add_parser(name, help=what)
     parser.add_argument(
         "--tables",
         type=Path,
@@ -144,6 +115,25 @@ def _add_all_tables(parser: argparse.ArgumentParser) -> None:
         help="where each setting and small study has a folder of tables (default: %(default)s)",
     )
     parser.add_argument("--settings", nargs="+", metavar="NAME", help="these only (default: all that are there)")
+    parser.add_argument("--out", type=Path, default=out, help="other forms lie beside it (default: %(default)s)")
+    parser.set_defaults(verb=verb)
+
+
+def _claims(folders: list[Path], out: Path) -> None:
+    from tasktrace.analysis.claims.ledger import ledger, summary, write_ledger
+    from tasktrace.figures.ledger_page import draw_ledger
+
+    entries = ledger(folders)
+    write_ledger(entries, out)
+    draw_ledger(entries, out.with_suffix(".html"))
+    print(f"{out}: {summary(entries)}")
+
+
+def _published(folders: list[Path], out: Path) -> None:
+    from tasktrace.figures.tab_published import draw_published
+
+    draw_published(folders, out)
+    print(f"{out}, and as CSV beside it")
 
 
 def _folders_of_tables(given: argparse.Namespace) -> list[Path]:

@@ -4,10 +4,14 @@ import http.client
 import urllib.error
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tasktrace.errors import DataError
 from tasktrace.files import file_digest
+from tasktrace.settings import setting_module
+
+if TYPE_CHECKING:
+    from tasktrace.config import Study
 
 
 @dataclass(frozen=True)
@@ -50,17 +54,18 @@ def verify(sources: list[Source]) -> None:
             )
 
 
-def raw_state(module: Any, setting: str, raw: Path) -> tuple[str, list[str]]:
-    """What there is of a setting's raw data, and what its user has to do.
+def raw_folder(study: "Study", setting: str) -> Path:
+    """The folder of a setting's raw files, which settings of one module share."""
+    return study.root / "data/raw" / str(study.find_setting(setting)["setting"])
 
-    Args:
-        module: The setting's module.
-        setting: The setting's name, for messages.
-        raw: Folder of the raw files.
+
+def raw_state(study: "Study", setting: str) -> tuple[str, list[str]]:
+    """What there is of a setting's raw data, and what its user has to do.
 
     Raises:
         DataError: A raw file is altered.
     """
+    raw, module = raw_folder(study, setting), setting_module(study.find_setting(setting)["setting"])
     sources, placed = module.sources(raw), getattr(module, "PLACED_BY_USER", "")
     absent = missing(sources)
     if absent:

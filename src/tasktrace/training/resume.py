@@ -94,8 +94,8 @@ class ResumeFolder:
         with atomic_path(path, durable=False) as temporary:
             temporary.write_text(json.dumps({**known, **facts, "state": state, "time": time.time()}), encoding="utf-8")
 
-    def load(self) -> tuple[dict[str, Tensor], Progress] | None:
-        """The newest whole state of this spec; None to start from the beginning."""
+    def load(self, data: str) -> tuple[dict[str, Tensor], Progress] | None:
+        """The newest whole state of this spec and ``data``; None to start from the beginning."""
         for path in reversed(self._states()):
             if file_digest(path)[:16] != path.suffixes[-2].removeprefix("."):
                 self._report(f"{path}: damaged resume state, not used; falling back to the one before it or the start")
@@ -103,10 +103,13 @@ class ResumeFolder:
                 continue
             tensors = load_file(path)
             header = json.loads(tensors.pop("header").numpy().tobytes())
-            if header.pop("spec") == self._digest:
-                return tensors, _progress(header)
-            self._report(f"{path}: belongs to a run with other options; starting from the beginning")
-            break
+            if header.pop("spec") != self._digest:
+                self._report(f"{path}: belongs to a run with other options; starting from the beginning")
+                break
+            if header.get("data") != data:
+                self._report(f"{path}: other data than the run began with; starting from the beginning")
+                break
+            return tensors, _progress(header)
         self.clear()
         return None
 

@@ -99,12 +99,12 @@ class Session:
     def __init__(self, job: Job, resume: ResumeFolder, report: Reporter, ending: Ending) -> None:
         self._job, self._resume, self._report, self._ending = job, resume, report, ending
         self._files = EpochFiles(resume.folder / "checkpoints")
-        self._progress = Progress()
         self._seconds: dict[str, float] = defaultdict(float)
         with self._timed("setup"):
             self._device = configure(job.device, job.threads)
             prepared = read_prepared(job.prepared, job.spec["data"])
             self._content = prepared.content
+            self._progress = Progress(data=self._content)
             self._engine = Engine(job.spec, prepared, self._device)
         self._last_save = time.monotonic()
 
@@ -123,12 +123,7 @@ class Session:
         return self._finish(outcome)
 
     def _restore(self) -> None:
-        found = self._resume.load()
-        if found is not None and found[1].data != self._content:
-            self._report.note(f"{self._job.prepared}: other data than the run began with; starting from the beginning")
-            self._resume.clear()
-            found = None
-        self._progress.data = self._content
+        found = self._resume.load(self._content)
         if found is not None:
             state, self._progress = found
             self._engine.load_state_dict(state)

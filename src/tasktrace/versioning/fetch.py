@@ -6,7 +6,7 @@ from pathlib import Path
 from tasktrace.config import Study
 from tasktrace.errors import DataError
 from tasktrace.settings import setting_module
-from tasktrace.settings.raw import download, missing, raw_state
+from tasktrace.settings.raw import download, missing, raw_folder, raw_state
 from tasktrace.versioning.pointers import DATA, Content, content_of, is_named, name_content, read_pointer
 
 
@@ -25,13 +25,12 @@ def fetch(study: Study, setting: str, say: Callable[[str], None]) -> None:
             or the folder not what ``data.dvc`` names.
         ConfigError: There is no such setting.
     """
-    name = study.find_setting(setting)["setting"]
-    path = f"data/raw/{name}"
-    raw = study.root / path
-    module = setting_module(name)
+    raw = raw_folder(study, setting)
+    path = raw.relative_to(study.root).as_posix()
+    module = setting_module(study.find_setting(setting)["setting"])
     if not getattr(module, "PLACED_BY_USER", "") and missing(module.sources(raw)):
         download(setting, raw, module.sources(raw))
-    state, faults = raw_state(module, setting, raw)
+    state, faults = raw_state(study, setting)
     if faults:
         other = f"\n{DATA} names {path}: `dvc pull {path}` brings it, if it was pushed"
         raise DataError("\n".join(faults) + (other if path in read_pointer(study.root / DATA) else ""))

@@ -12,6 +12,7 @@ from typing import Any
 from tasktrace.config import Study
 from tasktrace.errors import DamagedFileError
 from tasktrace.files import atomic_path, file_digest
+from tasktrace.planning.prepared_sizes import prepared_path
 from tasktrace.status.runs import DONE, OUTDATED
 from tasktrace.status.survey import survey
 from tasktrace.training.finished import TRAJECTORY, Finished, find_finished, keep_finished
@@ -189,5 +190,5 @@ def _tell_study(study: Study, say: Callable[[str], None]) -> None:
         say(f"{setting}: {done} of {states.total()} runs done")
         if states[OUTDATED]:
             say(f"{setting}: {states[OUTDATED]} runs were trained with other options, and train again")
-        if done and not (study.root / f"data/prepared/{setting}.safetensors").exists():
+        if done and not prepared_path(study, setting).exists():
             say(f"{setting}: no prepared data here; what is to train needs it (`dvc pull {PREPARED}`)")

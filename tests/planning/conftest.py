@@ -1,13 +1,16 @@
 """A tiny study in a folder of its own, tried, trained and measured once, and what was expected of it."""
 
+import itertools
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
+from torch.utils.flop_counter import FlopCounterMode
 
 from tasktrace.analysis.selection import select
 from tasktrace.config import Run, Study, arms
@@ -16,14 +19,22 @@ from tasktrace.measures.session import MeasureJob, measure
 from tasktrace.planning.calibration import Calibration, calibrate
 from tasktrace.planning.device import Device, planned_device
 from tasktrace.planning.jobs import MEASURE, SELECTED, SWEEP, Job
-from tasktrace.planning.timings import Timings
+from tasktrace.planning.timings import Known, Timings
+from tasktrace.planning.trials.bench import Bench
+from tasktrace.planning.trials.measuring import try_measuring
+from tasktrace.planning.trials.stopwatch import Stopwatch
+from tasktrace.planning.trials.training import try_training
 from tasktrace.planning.workload import jobs_of_setting
 from tasktrace.settings.preparation import prepare
+from tasktrace.training.device import configure
 from tasktrace.training.session import Job as TrainJob
 from tasktrace.training.session import run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ON_RUNS = (SWEEP, SELECTED, MEASURE)
+
+_FLOPS = 1e6
+"""Operations that clocks that count them show as a second."""
 
 
 @pytest.fixture(autouse=True)
@@ -36,6 +47,24 @@ def cpu() -> Device:
     return planned_device("cpu", 1, [])
 
 
+@contextmanager
+def _work_counted() -> Iterator[None]:
+    """A context in which clocks show the operations counted so far, and nothing is repeated to know what it takes."""
+    with pytest.MonkeyPatch.context() as patch, FlopCounterMode(display=False) as counter:
+        reads = itertools.count()
+        # What has no counted operation takes what reading the clock does, not nothing.
+        patch.setattr(time, "perf_counter", lambda: (counter.get_total_flops() + next(reads)) / _FLOPS)
+        patch.setattr(Stopwatch, "typical", lambda self, work, enough=0.0: self.seconds(work))
+        yield
+
+
+@pytest.fixture
+def work_counted() -> Iterator[None]:
+    """Clocks that count operations: no machine's speed or load moves them."""
+    with _work_counted():
+        yield
+
+
 @dataclass(frozen=True)
 class Finished:
     """The tiny study, trained and measured.
@@ -44,13 +73,24 @@ class Finished:
         study: It.
         before: Its jobs before anything was done.
         expected: What trials found then.
-        shares: By stage and run the share of a processor that it had.
     """
 
     study: Study
     before: list[Job]
     expected: Calibration
-    shares: dict[tuple[str, str], float]
+
+
+@dataclass(frozen=True)
+class Counted:
+    """The tiny study by clocks that count operations.
+
+    Attributes:
+        study: It, trained and measured.
+        trials: What trials found before.
+    """
+
+    study: Study
+    trials: Timings
 
 
 def _tiny(folder: Path) -> Study:
@@ -86,12 +126,25 @@ def jobs_on_runs() -> Callable[[Study], list[Job]]:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory, cpu, jobs_on_runs) -> Finished:
-    """The tiny study after all of its runs, which began right after the trials; no test changes it."""
-    study = _tiny(tmp_path_factory.mktemp("planning") / "finished")
-    prepare(study.data_spec("digits"), study.root, _data(study))
+    """The tiny study after all of its runs, and what trials said of them; no test changes it."""
+    study = _prepared(tmp_path_factory.mktemp("planning") / "finished")
     jobs = jobs_on_runs(study)
     expected = calibrate(study, jobs, cpu, Timings(), fresh=False)
-    return Finished(study, jobs, expected, _train(study, jobs))
+    _train(study, jobs)
+    return Finished(study, jobs, expected)
+
+
+@pytest.fixture(scope="session")
+def counted(tmp_path_factory, jobs_on_runs) -> Counted:
+    """The tiny study, tried, trained and measured by clocks that count operations; no test changes it."""
+    folder = tmp_path_factory.mktemp("planning")
+    study = _prepared(folder / "counted")
+    jobs = jobs_on_runs(study)
+    with _work_counted():
+        bench = Bench.of(_data(study), study.data_spec("digits"), configure("cpu", 1), folder)
+        trials = _try(jobs, bench)
+        _train(study, jobs)
+    return Counted(study, trials)
 
 
 @pytest.fixture
@@ -101,20 +154,26 @@ def copied(finished, tmp_path) -> Study:
     return Study.load(tmp_path / "copy")
 
 
-def _train(study: Study, jobs: list[Job]) -> dict[tuple[str, str], float]:
-    """Train and measure everything; the share of a processor that each had."""
-    data, root = _data(study), study.root
+def _prepared(folder: Path) -> Study:
+    study = _tiny(folder)
+    prepare(study.data_spec("digits"), study.root, _data(study))
+    return study
+
+
+def _try(jobs: list[Job], bench: Bench) -> Timings:
+    trials = {"train": try_training, "measure": try_measuring}
+    shapes = {shape.key: shape for job in jobs for item in job.items for shape in item.shapes}
+    return Timings(
+        {key: Known(trials[own.activity](bench, *own.example.values())["rates"]) for key, own in shapes.items()}
+    )
+
+
+def _train(study: Study, jobs: list[Job]) -> None:
+    """Train and measure everything."""
     runs = [(job.stage, item.run) for job in jobs for item in job.items]
-    # What a process does once is in the start of jobs, of which none is a process here.
-    spec = {**study.run_spec(runs[0][1]), "epochs": 1}
-    run(TrainJob("digits/warming", spec, data, root.parent / "warming", device="cpu"))
-    shares = {}
     for stage in ON_RUNS:
         for own in (own for in_stage, own in runs if in_stage == stage):
-            begin, used = time.perf_counter(), time.process_time()
             _measure(study, own) if stage == MEASURE else _train_one(study, own)
-            shares[stage, own.path] = (time.process_time() - used) / (time.perf_counter() - begin)
-    return shares
 
 
 def _measure(study: Study, own: Run) -> None:

@@ -55,6 +55,17 @@ def test_a_point_is_the_mean_over_seeds_of_a_sets_runs_of_the_target():
     assert row["early_checkpoints"] == 2
 
 
+def test_a_set_of_which_one_seed_has_no_early_checkpoint_has_no_factor():
+    """A mean of the others would be of fewer seeds than it says."""
+    late = run("mtl.a", 1, [0.6] * 4, [np.nan, np.nan], 0.7)
+    table = auxiliary_table([run("mtl.a", 0, [0.1] * 4, [1.0, 3.0], 0.5), late], {"fish": SETS}, OPTIONS)
+    row = table.iloc[0]
+    assert np.isnan(row[["fisher", "fisher_std"]].astype(float)).all()
+    assert row["early_checkpoints"] == 0
+    assert row[["similarity", "G"]].tolist() == pytest.approx([0.35, 0.6])
+    assert row["metric"] == "accuracy"
+
+
 def test_without_sets_both_tables_are_empty_and_have_their_columns():
     table = auxiliary_table([run("mtl.a", 0, [0.1] * 4, [1.0, 3.0], 0.5)], {}, OPTIONS)
     assert table.empty

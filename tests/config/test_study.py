@@ -155,6 +155,10 @@ def test_a_fault_of_the_study_is_refused(configure, values, parts):
             {"groups": {"with_digits2": {"colour": "red"}}},
             [f"{DIGITS}: groups.with_digits2: unknown key 'colour'; allowed: tasks, label"],
         ),
+        (
+            {"groups": {"aux_own": {"tasks": ["digits1", "digits2"], "label": "own"}}},
+            [f"{DIGITS}: groups.aux_own: names that begin with 'aux_' are those of the sets"],
+        ),
         ({"methods": ["pcgard"]}, [f"{DIGITS}: methods: unknown method 'pcgard'; allowed: umtg"]),
         ({"optimizers": ["adamw"]}, [f"{DIGITS}: optimizers: unknown optimizer 'adamw'; allowed: adam, sgd, sgdm"]),
         ({"epochs": 3}, [f"{DIGITS}: unknown key 'epochs'; allowed: setting, data, model, groups"]),

@@ -1,14 +1,19 @@
-"""Every published number that something here can be compared with, ours beside it."""
+"""Published numbers that something here can be compared with, ours beside them.
+
+They are Table 1 of study A, and of study B Tables 1 and A3 (the toy problem), 2 (counts of optimal experiments), A4 to
+A7 (Delta_m) and A10 and A11 (corrupted pictures).
+"""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from tasktrace.analysis.claims.a_transfer import UMTG
-from tasktrace.analysis.claims.base import MissingTableError, Tables, damaged_table
+from tasktrace.analysis.claims.base import MIN_SEEDS, MissingTableError, Tables
 from tasktrace.analysis.factor_tables import G
 from tasktrace.analysis.matched_loss import CURVE
 from tasktrace.analysis.published import COLUMNS as FACTORS
@@ -28,12 +33,17 @@ COLUMNS = [
     "difference",
     "tolerance",
     "within",
+    "note",
 ]
 """``tolerance`` is how far apart two numbers of the stated uncertainty may be, NaN where none is stated; ``within``
-whether ours is no further from the published one."""
+whether ours is no further from the published one, of fewer than three seeds not said; ``note`` what is uncertain of the
+published number."""
 
 DEVIATIONS = 2.0
 """Study A's own rule: standard deviations over seeds within which a number counts as the same."""
+
+_ROUNDED = 1e-4
+"""By what share of it the table's number may be rounded."""
 
 Row = dict[Any, Any]
 
@@ -41,7 +51,7 @@ _Reader = Callable[[Tables], Iterator[Row]]
 
 
 def published_beside(folders: Sequence[Path]) -> pd.DataFrame:
-    """Every comparison that the tables of what has been run allow.
+    """Every such comparison that the tables of what has been run allow.
 
     Where a standard deviation over seeds is known, of ours or of the published number, the tolerance is two of their
     root sum of squares; the toy problem's cells have one of their own. Counts have none.
@@ -61,30 +71,26 @@ def published_beside(folders: Sequence[Path]) -> pd.DataFrame:
 
 def _of_folder(folder: Path) -> list[Row]:
     tables = Tables(folder)
-    return [{**row, "setting": tables.setting} for read in _READERS for row in _read(read, tables)]
+    found = [tables.ask(partial(_rows, read)) or [] for read in _READERS]
+    return [{**row, "setting": tables.setting} for rows in found for row in rows]
 
 
-def _read(read: _Reader, tables: Tables) -> list[Row]:
-    try:
-        return list(read(tables))
-    except MissingTableError:
-        return []
-    except (LookupError, ValueError, TypeError) as error:  # columns or values that are not there
-        raise damaged_table(tables.folder, error) from error
+def _rows(read: _Reader, tables: Tables) -> list[Row]:
+    return list(read(tables))
 
 
 def _row(ours: float, published: float, tolerance: float | None = None, **known: Any) -> Row:
     """A comparison; without a tolerance of its own, that of the standard deviations."""
     difference = ours - published
     allowed = _allowed(known.get("ours_std"), known.get("published_std")) if tolerance is None else tolerance
-    within = None if math.isnan(allowed) or math.isnan(difference) else abs(difference) <= allowed
+    is_open = math.isnan(allowed) or math.isnan(difference) or known.get("seeds", MIN_SEEDS) < MIN_SEEDS
     return {
         **known,
         "ours": ours,
         "published": published,
         "difference": difference,
         "tolerance": allowed,
-        "within": within,
+        "within": None if is_open else abs(difference) <= allowed,
     }
 
 
@@ -95,7 +101,7 @@ def _allowed(*deviations: float | None) -> float:
 
 def _table_a1(tables: Tables) -> Iterator[Row]:
     """Study A's Table 1: differences together less alone, of the plain sum."""
-    table, deviations = tables.csv("table_a1.csv"), _deviations(tables)
+    table, deltas = tables.csv("table_a1.csv"), _deltas(tables)
     for row in table[table["method"] == UMTG].to_dict("records"):
         for factor in FACTORS:
             published = row[f"{factor}_published"]
@@ -103,10 +109,13 @@ def _table_a1(tables: Tables) -> Iterator[Row]:
                 continue
             unit = row["unit"] if factor == G else "of the factor"
             scale = 100.0 if factor == G and unit == "points" else 1.0
-            std, seeds = deviations.get((*_curve(row), factor), (math.nan, math.nan))
+            of_factor = [one for one in deltas if _curve(one) == _curve(row) and one["factor"] == factor]
+            std, seeds = _deviation(of_factor, row[factor] / scale)
+            is_comparable = factor != G or row["unit_published"] != "unknown"
             yield _row(
                 row[factor],
                 published,
+                None if is_comparable else math.nan,
                 study="A",
                 place="table 1",
                 what=f"{row['task']}, {row['optimizer']}",
@@ -114,6 +123,7 @@ def _table_a1(tables: Tables) -> Iterator[Row]:
                 unit=unit,
                 ours_std=scale * std,
                 seeds=seeds,
+                note=row["note"],
             )
 
 
@@ -121,19 +131,20 @@ def _curve(row: Row) -> tuple[Any, ...]:
     return tuple(row[name] for name in CURVE)
 
 
-def _deviations(tables: Tables) -> dict[tuple[Any, ...], tuple[float, float]]:
-    """Of each difference the standard deviation, and the seeds of the side that has fewer; none without the table."""
+def _deltas(tables: Tables) -> list[Row]:
+    """The differences by every rule; none without the table."""
     try:
-        deltas = tables.csv("deltas.csv")
+        return tables.csv("deltas.csv").to_dict("records")
     except MissingTableError:
-        return {}
-    return {
-        (*_curve(row), row["factor"]): (
-            math.hypot(row["stl_std"], row["mtl_std"]),
-            int(min(row["stl_seeds"], row["mtl_seeds"])),
-        )
-        for row in deltas[deltas["rule"] == "table1"].to_dict("records")
-    }
+        return []
+
+
+def _deviation(deltas: list[Row], delta: float) -> tuple[float, float]:
+    """The standard deviation of a difference by one of the rules, and the seeds of the side that has fewer."""
+    for row in deltas:
+        if math.isclose(row["delta"], delta, rel_tol=_ROUNDED):
+            return math.hypot(row["stl_std"], row["mtl_std"]), min(row["stl_seeds"], row["mtl_seeds"])
+    return math.nan, math.nan
 
 
 def _results(tables: Tables) -> Iterator[Row]:
@@ -149,7 +160,7 @@ def _results(tables: Tables) -> Iterator[Row]:
                 quantity="Δm",
                 unit="percent",
                 ours_std=row["delta_m_std"],
-                seeds=int(row["seeds"]),
+                seeds=row["seeds"],
                 published_std=row["published_delta_m_std"],
             )
 
@@ -184,7 +195,7 @@ def _corrupted(tables: Tables) -> Iterator[Row]:
                 quantity=f"{row['metric']}, corrupted",
                 unit="of the metric",
                 ours_std=row["corrupted_std"],
-                seeds=int(row["seeds"]),
+                seeds=row["seeds"],
             )
 
 
@@ -192,7 +203,8 @@ def _toy(tables: Tables) -> Iterator[Row]:
     """Study B's tables 1 and A3: iterations until the minimum; a cell that did not arrive has none."""
     if tables.setting != "toy":
         return
-    for row in tables.csv("table.csv").astype({"ours": str, "published": str}).to_dict("records"):
+    table = tables.csv("table.csv").dropna(subset="within")  # other learning rates are not published
+    for row in table.astype({"ours": str, "published": str}).to_dict("records"):
         yield {
             **_row(
                 _iterations(row["ours"]),

@@ -33,7 +33,7 @@ def auxiliary_table(runs: list[TaskRun], auxiliary: dict[str, list[str]], option
         options: As for :func:`tasktrace.analysis.factor_tables.deltas`.
 
     Returns:
-        Columns optimizer, method, task (the target), group, ``seeds`` (runs); then, as means over seeds:
+        Columns optimizer, method, task (the target), group, metric (G's), ``seeds`` (runs); then, as means over seeds:
         ``similarity``, the mean over all checkpoints of the cosine between the target's and the multi-task gradient
         (Eq. 6), every factor early in training (the loss bins), and G by the rule of Table 1; their sample standard
         deviations over seeds as ``<name>_std``; and
@@ -91,7 +91,15 @@ def _standardised(values: Array) -> Array:
 
 def _auxiliary_columns(options: dict[str, Any]) -> list[str]:
     quantities = [SIMILARITY, *compared_factors(options), G]
-    return [*_NAMES, "group", "seeds", *quantities, *(f"{name}_std" for name in quantities), "early_checkpoints"]
+    return [
+        *_NAMES,
+        "group",
+        "metric",
+        "seeds",
+        *quantities,
+        *(f"{name}_std" for name in quantities),
+        "early_checkpoints",
+    ]
 
 
 def _set_row(own: list[TaskRun], options: dict[str, Any]) -> dict[str, Any]:
@@ -100,10 +108,12 @@ def _set_row(own: list[TaskRun], options: dict[str, Any]) -> dict[str, Any]:
     similarity = [aggregates.mean_of(aggregates.finished(run.factors.get(SIMILARITY, nothing))) for run in own]
     by_seed = {SIMILARITY: similarity, **early, G: sides(own, [], G, "table1", options)[0]}
     values = {name: pd.Series([seed.value for seed in seeds], dtype=float) for name, seeds in by_seed.items()}
-    means = {name: known.mean() for name, known in values.items()}
-    spreads = {f"{name}_std": known.std() for name, known in values.items()}
+    # A run without early checkpoints leaves its set without the factor: a mean of the others would be of fewer seeds.
+    means = {name: known.mean(skipna=False) for name, known in values.items()}
+    spreads = {f"{name}_std": known.std(skipna=False) for name, known in values.items()}
     checkpoints = [seed.checkpoints for seeds in early.values() for seed in seeds]
-    return {"seeds": len(own), **means, **spreads, "early_checkpoints": min(checkpoints, default=0)}
+    known = {"metric": own[0].task.metric, "seeds": len(own)}
+    return {**known, **means, **spreads, "early_checkpoints": min(checkpoints, default=0)}
 
 
 def _correlated(own: pd.DataFrame, quantity: str, names: Any, resamples: int) -> dict[str, Any]:

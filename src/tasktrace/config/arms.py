@@ -4,6 +4,9 @@ import dataclasses
 
 SELECTED = "selected"
 
+AUXILIARY = "aux_"
+"""How the names of the groups of study A's random auxiliary sets (section 5) begin, and of no others."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Arm:

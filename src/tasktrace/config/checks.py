@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from typing import Any
 
+from tasktrace.config.arms import AUXILIARY
 from tasktrace.config.components import check_known, declared_at
 from tasktrace.config.corruptions import NAMES
 from tasktrace.config.declarations import Declaration
@@ -57,6 +58,11 @@ def check_setting(block: Spec, config: Spec, tasks_alone: Collection[str], file:
 
 def _check_groups(block: Spec, config: Spec, tasks: Collection[str], file: str) -> None:
     for group, members in block["groups"].items():
+        if group.startswith(AUXILIARY):
+            raise ConfigError(
+                f"{file}: groups.{group}: names that begin with {AUXILIARY!r} are those of the sets that `auxiliary` "
+                "draws; choose another"
+            )
         for task in members["tasks"]:
             check_known(task, tasks, "task", f"{file}: groups.{group}.tasks")
     for task in block.get("alone", []):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tasktrace.config import corruptions
-from tasktrace.config.arms import SELECTED, Arm, Run, parse_point, point_name
+from tasktrace.config.arms import AUXILIARY, SELECTED, Arm, Run, parse_point, point_name
 from tasktrace.config.checks import check_analysis, check_setting
 from tasktrace.config.components import Spec, component, named
 from tasktrace.config.declarations import declaration
@@ -349,7 +349,7 @@ class Study:
         drawn: dict[tuple[str, ...], None] = {}
         while len(drawn) < block["sets"]:
             drawn[tuple(others[place] for place in sorted(drawing.sample(range(len(others)), block["size"])))] = None
-        return {f"aux_{target}_{number:02d}": (target, *tasks) for number, tasks in enumerate(drawn)}
+        return {f"{AUXILIARY}{target}_{number:02d}": (target, *tasks) for number, tasks in enumerate(drawn)}
 
     def _tasks(self, setting: str) -> dict[str, Task]:
         return declaration("setting", self.settings[setting]["setting"]).tasks

@@ -3,11 +3,9 @@
 from html import escape
 from pathlib import Path
 
-from tasktrace.analysis.claims.ledger import RULES, STUDIES, Entry, by_claim, summary
+from tasktrace.analysis.claims.ledger import HEADS, RULES, STUDIES, Entry, by_claim, summary
 from tasktrace.figures.page import html_table, page, scrolled
 from tasktrace.files import write_text
-
-_HEADS = ["setting", "verdict", "numbers", "n", "what is missing"]
 
 
 def draw_ledger(entries: list[Entry], out: Path) -> None:
@@ -28,11 +26,9 @@ def draw_ledger(entries: list[Entry], out: Path) -> None:
 
 def _section(group: list[Entry]) -> str:
     claim = group[0].claim
-    said = f"{claim.statement} ({claim.place}; the paper: {claim.settings})"
-    decided = f"Decided by: {claim.statistic}. Threshold: {claim.threshold}."
     text = f'<h3 id="{claim.id}">{escape(claim.id)}</h3>'
-    text += f"<p>{escape(said)}</p><p><small>{escape(decided)}</small></p>"
-    return text + _words(_HEADS, [_cells(entry) for entry in group])
+    text += f"<p>{escape(claim.said)}</p><p><small>{escape(claim.decided)}</small></p>"
+    return text + _words(HEADS, [_cells(entry) for entry in group])
 
 
 def _words(heads: list[str], rows: list[list[str]]) -> str:

@@ -15,7 +15,7 @@ ZIGZAG = np.array([1, -1, -1, 1, 0, 0, 1, -1, -1, 1])
 def target(task="fish", slope=-1.0, g=0.0, wiggle=0.1, sets=10, seeds=3, g_std=0.001):
     """A target's rows of auxiliary.csv: factors falling with the similarity as ``slope`` says, G as ``g``."""
     similarity, zigzag = np.linspace(0.1, 0.9, sets), wiggle * np.resize(ZIGZAG, sets)
-    names = {"optimizer": "adam", "method": "umtg", "task": task, "seeds": seeds}
+    names = {"optimizer": "adam", "method": "umtg", "task": task, "metric": "accuracy", "seeds": seeds}
     values = {"similarity": similarity, **dict.fromkeys(FACTORS, slope * similarity + zigzag)}
     table = pd.DataFrame({**values, "G": 0.8 + g * similarity + 0.01 * zigzag, "G_std": g_std})
     return table.assign(**names, group=[f"mtl.aux_{task}_{n:02d}" for n in range(sets)])
@@ -112,6 +112,12 @@ def test_the_set_of_most_conflict_that_is_clearly_worse_contradicts(setting):
     assert verdict(claim, setting(target(g=0.1, g_std=0.5))) is Verdict.UNDECIDED
     flat = target(g=-0.1, slope=1.0, wiggle=0)
     assert verdict(claim, setting(flat)) is Verdict.UNDECIDED  # best, but its factors are not higher
+
+
+def test_of_an_error_the_lowest_is_best(setting):
+    claim = "a5-most-conflict-best"
+    assert verdict(claim, setting(target(g=0.1, wiggle=0.001).assign(metric="absolute_error"))) is Verdict.SUPPORTED
+    assert verdict(claim, setting(target(g=-0.1).assign(metric="absolute_error"))) is Verdict.CONTRADICTED
 
 
 def test_the_extremes_are_of_four_sets_or_more(setting):

@@ -59,9 +59,9 @@ def test_the_papers_own_numbers_support_its_claims(published):
 
 
 def test_partners_are_equal_or_better_if_no_factor_is_significantly_higher_at_equal_loss(setting):
-    finding = CHECKS["a4-equal-or-better"](setting((*HELPED, -0.1, -0.1, 0.01), (*HURT, 0.01, 0.0, 0.01), rule="end"))
+    finding = CHECKS["a4-equal-or-better"](setting((*HELPED, -0.1, 0.01, 0.0), (*HURT, -0.01, 0.0, 0.01), rule="end"))
     assert (finding.verdict, finding.n, finding.comparisons) == (Verdict.SUPPORTED, 3, 6)
-    assert "significantly higher together in 0 of 6 comparisons with significant transfer, mean no higher in 3" in (
+    assert "significantly higher together in 0 of 6 comparisons with significant transfer, mean no higher in 4" in (
         finding.numbers
     )
 
@@ -73,6 +73,11 @@ def test_one_significantly_higher_factor_contradicts(setting):
 
 def test_means_that_are_mostly_higher_are_not_called_equal(setting):
     tables = setting((*HELPED, 0.01, 0.01, 0.01), (*HURT, 0.01, -0.01, -0.01), rule="end")
+    assert verdict("a4-equal-or-better", tables) is Verdict.UNDECIDED
+
+
+def test_factors_that_are_lower_with_help_and_higher_with_harm_are_not_equal_or_better(setting):
+    tables = setting((*HELPED, -0.03, -0.03, -0.03), (*HURT, 0.03, 0.03, 0.03), rule="end")
     assert verdict("a4-equal-or-better", tables) is Verdict.UNDECIDED
 
 
@@ -183,10 +188,27 @@ def test_a_factor_explains_if_it_goes_down_with_help_and_up_with_hurt(setting):
     finding = CHECKS[claim](setting((*HELPED, 0.1, -0.1, 0), (*HURT, 0.1, 0.1, 0)))
     assert finding.verdict is Verdict.CONTRADICTED
     assert "fisher 1 of 1 positive" in finding.numbers
-    assert verdict(claim, setting((*HELPED, 0.1, -0.001, 0), (*HURT, 0.1, 0.1, 0))) is Verdict.SUPPORTED
     assert verdict(claim, setting((*HELPED, -0.1, -0.1, 0))) is Verdict.UNDECIDED
-    half = [("b", "friend", 0.05, 0, 0, 0), ("b", "foe", -0.05, 0, 0, 0)]
-    assert verdict(claim, setting((*HELPED, 0, -0.1, 0), (*HURT, 0, 0.1, 0), *half)) is Verdict.SUPPORTED
+
+
+def test_factors_that_go_up_with_help_as_with_harm_do_not_explain(setting):
+    claim = "a4-factors-do-not-explain"
+    higher = [*many(3, 0.05, 0.1, 0.1, 0.1, name="up"), *many(4, -0.05, 0.1, 0.1, 0.1, name="down")]
+    finding = CHECKS[claim](setting(*higher))
+    assert finding.verdict is Verdict.SUPPORTED
+    assert "sharpness 0 of 3 positive, fisher 0 of 3 positive" in finding.numbers
+    half = [*many(2, 0.05, -0.1, 0.1, 0.1, name="more"), *many(2, 0.05, 0.1, 0.1, 0.1, name="again"), *higher]
+    assert verdict(claim, setting(*half)) is Verdict.SUPPORTED
+
+
+def test_signs_that_predict_or_few_arms_are_no_lack_of_explanation_for_want_of_seeds(setting):
+    """No change is significant."""
+    claim = "a4-factors-do-not-explain"
+    predicting = [*many(5, 0.05, -1, -1, -1, name="up"), *many(5, -0.05, 1, 1, 1, name="down")]
+    assert verdict(claim, setting(*predicting, std=1.0)) is Verdict.UNDECIDED
+    few = CHECKS[claim](setting((*HELPED, 1, 1, 1), (*HURT, 1, 1, 1), std=1000.0))
+    assert few.verdict is Verdict.UNDECIDED
+    assert "enough arms for a4-no-sign-predicts" in few.missing
 
 
 FACTOR_CLAIMS = [claim.id for claim in CLAIMS if claim.id not in ("a4-rho-keeps-order", "a4-equal-or-better")]

@@ -28,7 +28,7 @@ def test_one_significant_difference_of_few_is_more_than_chance_and_of_many_is_no
 def test_what_prevails_is_what_is_more_and_no_chance():
     assert statistics.prevailing(2, 1, 9, 3) is True
     assert statistics.prevailing(1, 2, 9, 3) is False
-    assert statistics.prevailing(1, 1, 9, 3) is False
+    assert statistics.prevailing(2, 2, 9, 3) is None
     assert statistics.prevailing(1, 0, 40, 3) is None
 
 

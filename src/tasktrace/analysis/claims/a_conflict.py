@@ -9,6 +9,7 @@ from tasktrace.analysis.claims.base import Claim, Finding, Tables, listed
 from tasktrace.analysis.claims.statistics import ALPHA, BAND, Pooled, correlation_p, holm, judged, pooled_correlation
 from tasktrace.analysis.factor_tables import SIMILARITY, G
 from tasktrace.analysis.published import COLUMNS
+from tasktrace.tasks import HIGHER_IS_BETTER
 
 FACTORS = COLUMNS[1:]
 TARGET = ["optimizer", "method", "task"]
@@ -24,7 +25,7 @@ _NO_COEFFICIENT = "no coefficient is known of four sets"
 _MORE_SETS = "more auxiliary `sets` or `targets` in the setting's file"
 
 
-def fewest_seeds(tables: Tables) -> int:
+def _seeds(tables: Tables) -> int:
     """The smallest number of runs that a set's values are means over."""
     return int(tables.csv("auxiliary.csv")["seeds"].min())
 
@@ -53,7 +54,7 @@ def conflict_goes_with_worse_factors(tables: Tables) -> Finding | None:
         for name, one in found.items()
     ]
     numbers = listed(described) or _NO_COEFFICIENT
-    return judged(holds, numbers, fewest_seeds(tables), f"{_MORE_SETS}; or {MORE}", max(len(rows), 1))
+    return judged(holds, numbers, _seeds(tables), f"{_MORE_SETS}; or {MORE}", max(len(rows), 1))
 
 
 def _pooled(own: pd.DataFrame) -> Pooled | None:
@@ -90,12 +91,12 @@ def conflict_says_little_of_generalisation(tables: Tables) -> Finding | None:
         numbers = (
             f"pooled {_interval(pooled)}; {_targets(rows, G)}; of the targets by themselves p {min(own):.2g}, Holm"
         )
-    return judged(holds, numbers, fewest_seeds(tables), _MORE_SETS, max(len(rows), 1))
+    return judged(holds, numbers, _seeds(tables), _MORE_SETS, max(len(rows), 1))
 
 
 def most_conflict_can_be_best(tables: Tables) -> Finding | None:
     """Whether the set of lowest similarity generalises best, with higher factors than the others."""
-    table = tables.csv("auxiliary.csv")
+    table = tables.csv("auxiliary.csv").dropna(subset=[SIMILARITY, G])
     table = table[table["task"] == FISH] if FISH in set(table["task"]) else table
     targets = [_extremes(own) for _, own in table.groupby(TARGET, sort=False) if len(own) >= FEWEST_SETS]
     holds = None
@@ -105,7 +106,7 @@ def most_conflict_can_be_best(tables: Tables) -> Finding | None:
         holds = False
     numbers = listed(one.numbers for one in targets) or f"no target with {FEWEST_SETS} sets"
     missing = f"a target whose G differs significantly between lowest and highest similarity: {_MORE_SETS}; or {MORE}"
-    return judged(holds, numbers, fewest_seeds(tables), missing, max(len(targets), 1))
+    return judged(holds, numbers, _seeds(tables), missing, max(len(targets), 1))
 
 
 class Extremes(NamedTuple):
@@ -126,10 +127,11 @@ class Extremes(NamedTuple):
 def _extremes(own: pd.DataFrame) -> Extremes:
     ranked = own.sort_values(SIMILARITY)
     lowest, highest, others = ranked.iloc[0], ranked.iloc[-1], ranked.iloc[1:]
-    gap = float(lowest[G] - highest[G])
+    sign = 1 if HIGHER_IS_BETTER[lowest["metric"]] else -1
+    gap = sign * float(lowest[G] - highest[G])
     clear = abs(gap) > BAND * float(lowest[f"{G}_std"] + highest[f"{G}_std"])
     higher = [factor for factor in FACTORS if factor in own and lowest[factor] > others[factor].mean()]
-    rank = int((own[G] > lowest[G]).sum()) + 1
+    rank = int((sign * own[G] > sign * lowest[G]).sum()) + 1
     sides = (f"{side[SIMILARITY]:.2f} G {side[G]:.4g} ± {side[f'{G}_std']:.1g}" for side in (lowest, highest))
     numbers = (
         f"{lowest['task']}: similarity {' against '.join(sides)}, rank {rank} of {len(own)}; higher factors than the "
@@ -178,7 +180,7 @@ CLAIMS: tuple[Claim, ...] = (
         f"its early factors against the mean of the other sets. {SIGNIFICANT[0].upper()}{SIGNIFICANT[1:]}",
         threshold="for Fish, elsewhere for any target, the best mean G, significantly better than that of highest "
         "similarity, and all three factors higher; contradicted if it is significantly worse, for every target",
-        needs="`auxiliary` sets of a target whose metric is better if higher, measured",
+        needs="`auxiliary` sets, measured",
         check=most_conflict_can_be_best,
     ),
 )

@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from tasktrace.analysis.claims.a_transfer import AUXILIARY, MORE, UMTG, case
+from tasktrace.analysis.claims.a_transfer import MORE, UMTG, case, is_auxiliary
 from tasktrace.analysis.claims.base import Claim, Finding, Tables
 from tasktrace.analysis.claims.statistics import ALPHA, BAND, below_zero_p, holm, judged, sign_test, some
 from tasktrace.analysis.factor_tables import LOWEST_LOSS
@@ -24,7 +24,7 @@ AFFECTED = "tasks whose intervals mean ± 2 std of G over seeds do not overlap b
 def changes(tables: Tables) -> pd.DataFrame:
     """``methods.csv``: the change of G and of every factor from the plain sum, in percent, where both are known."""
     table = tables.csv("methods.csv")
-    return table[~table["group"].str.startswith(AUXILIARY) & (table["pairs"] > 0)]
+    return table[~is_auxiliary(table) & (table["pairs"] > 0)]
 
 
 def affected(rows: pd.DataFrame, tables: Tables) -> pd.DataFrame:

@@ -34,7 +34,9 @@ def magnitudes_are_lower(tables: Tables) -> Finding | None:
             f"{_over_seeds(means[SAMPLES, 'mean'])}",
         ]
     )
-    return judged(bool(lower.all()), numbers, _seeds(means), "", len(lower))
+    mostly = lower.groupby("seed").mean() > 0.5
+    holds = True if lower.all() else None if mostly.any() else False
+    return judged(holds, numbers, _seeds(means), "longer training, or more samples: the epochs disagree", len(lower))
 
 
 def gap_is_constant(tables: Tables) -> Finding | None:
@@ -145,7 +147,8 @@ CLAIMS = (
         statement="Gradients differ more in magnitude between tasks than between samples, all through training",
         settings=_SETUPS,
         statistic="the mean magnitude similarity over all pairs of an epoch, between tasks and between samples",
-        threshold="lower between tasks in every epoch of every seed (the paper: in all set-ups)",
+        threshold="lower between tasks in every epoch of every seed (the paper: in all set-ups); contradicted if in no "
+        "seed in more than half of the epochs, undecided otherwise",
         needs=_NEEDS,
         check=magnitudes_are_lower,
     ),

@@ -4,10 +4,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import TypeVar
 
 import pandas as pd
 
 from tasktrace.errors import DamagedFileError
+
+Answer = TypeVar("Answer")
 
 MIN_SEEDS = 3
 """Fewer seeds decide nothing that depends on chance."""
@@ -88,6 +91,19 @@ class Tables:
         """
         return self._read(name, pd.read_parquet)
 
+    def ask(self, reader: Callable[["Tables"], Answer]) -> Answer | None:
+        """What a reader makes of the tables; None without one that it needs.
+
+        Raises:
+            DamagedFileError: A table is not what was written.
+        """
+        try:
+            return reader(self)
+        except MissingTableError:
+            return None
+        except (LookupError, ValueError, TypeError) as error:  # columns or values that are not there
+            raise damaged_table(self.folder, error) from error
+
     def _read(self, name: str, read: Callable[[Path], pd.DataFrame]) -> pd.DataFrame:
         path = self.folder / name
         try:
@@ -125,6 +141,16 @@ class Claim:
     threshold: str
     needs: str
     check: Callable[[Tables], Finding | None]
+
+    @property
+    def said(self) -> str:
+        """What the paper says, where and of which settings."""
+        return f"{self.statement} ({self.place}; the paper: {self.settings})"
+
+    @property
+    def decided(self) -> str:
+        """How it is decided."""
+        return f"Decided by: {self.statistic}. Threshold: {self.threshold}."
 
 
 def decide(holds: bool, numbers: str, n: int, comparisons: int = 1, seeds: bool = True) -> Finding:

@@ -22,10 +22,8 @@ from tasktrace.analysis.claims.base import (
     MIN_SEEDS,
     Claim,
     Finding,
-    MissingTableError,
     Tables,
     Verdict,
-    damaged_table,
     undecided,
 )
 from tasktrace.files import write_text
@@ -57,6 +55,9 @@ cases where nothing is drawn. Nothing that depends on chance is decided by fewer
 makes several comparisons, its threshold says how they are taken together; over all claims and settings there is no
 correction, so a few of the verdicts may be chance."""
 """How the ledger is to be read."""
+
+HEADS = ["setting", "verdict", "numbers", "n", "what is missing"]
+"""What stands above the entries of a claim."""
 
 COLUMNS = [
     "id",
@@ -105,7 +106,7 @@ def ledger(folders: Sequence[Path]) -> list[Entry]:
     """
     entries = []
     for claim in CLAIMS:
-        found = [(folder.name, _finding(claim, Tables(folder))) for folder in folders]
+        found = [(folder.name, Tables(folder).ask(claim.check)) for folder in folders]
         spoken = [Entry(claim, setting, finding) for setting, finding in found if finding is not None]
         entries += spoken or [Entry(claim, "", undecided("", 0, f"a run of a setting with {claim.needs}"))]
     return entries
@@ -120,15 +121,6 @@ def write_ledger(entries: list[Entry], out: Path) -> None:
     """
     write_table(out.with_suffix(".csv"), pd.DataFrame([_row(entry) for entry in entries], columns=COLUMNS))
     write_text(out.with_suffix(".md"), _markdown(entries))
-
-
-def _finding(claim: Claim, tables: Tables) -> Finding | None:
-    try:
-        return claim.check(tables)
-    except MissingTableError:
-        return None
-    except (LookupError, ValueError, TypeError) as error:  # columns or values that are not there
-        raise damaged_table(tables.folder, error) from error
 
 
 def _row(entry: Entry) -> dict[str, object]:
@@ -173,8 +165,9 @@ def _markdown(entries: list[Entry]) -> str:
     for study, title in STUDIES.items():
         lines += [f"## {title}", ""]
         for group in by_claim(entries, study):
-            lines += [*_claim_lines(group[0].claim), ""]
-            lines += ["| setting | verdict | numbers | n | what is missing |", "| --- | --- | --- | --- | --- |"]
+            claim = group[0].claim
+            lines += [f"### {claim.id}", "", claim.said, "", claim.decided, ""]
+            lines += [f"| {' | '.join(HEADS)} |", "| --- " * len(HEADS) + "|"]
             lines += [_markdown_row(entry) for entry in group]
             lines.append("")
     return "\n".join(lines)
@@ -184,16 +177,6 @@ def _overview(group: list[Entry]) -> str:
     claim = group[0].claim
     verdicts = [f"{entry.setting or 'nothing run'}: {entry.finding.verdict.value}" for entry in group]
     return f"| [{claim.id}](#{claim.id}) | {_escaped(claim.statement)} | {', '.join(verdicts)} |"
-
-
-def _claim_lines(claim: Claim) -> list[str]:
-    return [
-        f"### {claim.id}",
-        "",
-        f"{claim.statement} ({claim.place}; the paper: {claim.settings})",
-        "",
-        f"Decided by: {claim.statistic}. Threshold: {claim.threshold}.",
-    ]
 
 
 def _markdown_row(entry: Entry) -> str:

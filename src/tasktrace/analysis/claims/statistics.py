@@ -84,9 +84,9 @@ def prevailing(count: int, against: int, comparisons: int, seeds: int) -> bool |
         seeds: The fewest seeds of an arm.
 
     Returns:
-        None where those that are more are no more than chance makes.
+        None where those that are more are no more than chance makes, or neither are more.
     """
-    if not more_than_chance(max(count, against), comparisons, seeds):
+    if count == against or not more_than_chance(max(count, against), comparisons, seeds):
         return None
     return count > against
 

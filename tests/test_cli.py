@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -57,6 +58,20 @@ def test_a_reader_may_stop_reading(project):
     command = f'{sys.executable} -c "{program}" | head -c 10'
     done = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ('{"counts":', "")
+
+
+def test_what_the_system_refuses_is_told_in_a_line_that_names_the_file(project, capsys):
+    assert main(["check", "--config", "config"]) == 1
+    assert capsys.readouterr().err == "tasktrace: config: Is a directory\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no device that is always full")
+def test_what_the_system_refuses_is_told_where_no_file_is_known(project):
+    program = "from tasktrace.cli import main; main(['status'])"
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-c", program], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.stderr.splitlines()[0] == "tasktrace: No space left on device"
+    assert "Traceback" not in done.stderr
 
 
 def test_a_profile_that_there_is_not_is_told(project, capsys):

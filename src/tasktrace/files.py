@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,3 +83,9 @@ def file_digest(path: Path, algorithm: str = "sha256") -> str:
         while block := stream.read(_BLOCK):
             state.update(block)
     return state.hexdigest()
+
+
+def is_linked_or_protected(path: Path) -> bool:
+    """Whether to write into a file would reach another place through a link, such as DVC's cache, or be refused."""
+    status = path.lstat()
+    return stat.S_ISLNK(status.st_mode) or status.st_nlink > 1 or not status.st_mode & stat.S_IWUSR

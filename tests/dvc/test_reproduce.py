@@ -46,6 +46,7 @@ def test_a_changed_plotting_option_draws_the_figure_and_nothing_else(reproduced)
 def test_a_comment_and_a_default_written_out_run_nothing(reproduced):
     reproduced.project.append("src/tasktrace/training/engine.py", "# a comment\n")
     reproduced.project.append("config/config.yaml", "# another\n")
+    reproduced.project.edit("config/settings/digits.yaml", lambda block: block["data"].update(seed=0))
     assert reproduced.reproduce() == {}  # Snakemake is called, and finds nothing to do
 
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 
 import pytest
+import yaml
 
 NO_OVERRIDE = ("setpriv", "--bounding-set=-dac_override,-fowner,-chown", "--inh-caps=-dac_override,-fowner,-chown")
 """Root as other users are: bound to a file's mode."""
@@ -126,7 +127,11 @@ def test_a_remote_is_asked_for_and_an_unreachable_one_named(reproduced, tmp_path
 
 def test_what_is_in_the_lock_is_small_and_in_few_files(reproduced):
     """Checkpoints are no output of the stage: DVC copies what is linked of those before every run."""
-    outputs = json.loads(reproduced.dvc("status", "study", "--json"))
-    assert outputs == {}
-    sizes = [path.stat().st_size for path in (reproduced.folder / "results").rglob("*") if path.is_file()]
+    assert json.loads(reproduced.dvc("status", "study", "--json")) == {}
+    outs = yaml.safe_load((reproduced.folder / "dvc.lock").read_text())["stages"]["study"]["outs"]
+    assert {out["path"] for out in outs} == {"results", ".snakemake/metadata"}
+    assert sum(out["nfiles"] for out in outs) < 400  # of twelve runs
+    sizes = [
+        path.stat().st_size for out in outs for path in (reproduced.folder / out["path"]).rglob("*") if path.is_file()
+    ]
     assert max(sizes) < 1_000_000

@@ -3,6 +3,7 @@
 import math
 import os
 import random
+import stat
 import struct
 
 import pytest
@@ -138,6 +139,32 @@ def test_a_whole_journal_is_not_written_again(reopen, path):
     before = path.stat().st_ino
     reopen().add("key", 1, MEASURED)
     assert path.stat().st_ino == before
+
+
+@pytest.mark.parametrize("kind", ["hard link", "symbolic link", "protected"])
+def test_what_a_version_store_keeps_is_not_written_through(reopen, notes, path, tmp_path, kind):
+    """It may have put a link into its cache, or a protected file, in the journal's place."""
+    reopen().add("key", 0, MEASURED)
+    kept = tmp_path / "kept"
+    path.replace(kept)
+    before = kept.read_bytes()
+    if kind == "hard link":
+        path.hardlink_to(kept)
+    elif kind == "symbolic link":
+        path.symlink_to(kept)
+    else:
+        path.write_bytes(before)
+        path.chmod(0o444)
+    journal = reopen()
+    assert path.samefile(kept) == (kind != "protected")
+    journal.add("key", 1, OTHER)
+    assert kept.read_bytes() == before
+    status = path.lstat()
+    assert (stat.S_ISREG(status.st_mode), status.st_nlink, status.st_mode & 0o200) == (True, 1, 0o200)
+    journal.add("key", 2, MEASURED)
+    assert path.stat().st_ino == status.st_ino
+    assert [reopen().find("key", epoch) for epoch in range(3)] == [MEASURED, OTHER, MEASURED]
+    assert notes == []
 
 
 def test_a_result_is_on_the_disk_when_it_counts(reopen, path, monkeypatch):

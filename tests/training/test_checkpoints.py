@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -87,7 +88,7 @@ def test_shards_are_numbered_and_hold_every_epoch(saved, tmp_path, monkeypatch, 
         f"checkpoints/seed0.{number:05d}-of-{count:05d}.safetensors" for number in range(1, count + 1)
     ]
     assert all((tmp_path / entry["path"]).stat().st_size == entry["size"] for entry in packed)
-    assert_every_epoch_is_found({"checkpoints": packed}, tmp_path)
+    assert_every_epoch_is_found({"run": "seed0", "spec": {}, "checkpoints": packed}, tmp_path)
 
 
 def test_a_damaged_shard_costs_its_own_epochs_alone(saved, tmp_path, monkeypatch):
@@ -95,9 +96,10 @@ def test_a_damaged_shard_costs_its_own_epochs_alone(saved, tmp_path, monkeypatch
     monkeypatch.setattr(checkpoints, "SHARD_BYTES", 1)
     packed = files.pack(digests, tmp_path.relative_to(tmp_path) / "seed0", tmp_path)
     flip(tmp_path / packed[1]["path"])
-    assert load_checkpoint({"checkpoints": packed}, 0, tmp_path)["encoder.1.num_batches_tracked"].item() == 0
+    record = {"run": "seed0", "spec": {}, "checkpoints": packed}
+    assert load_checkpoint(record, 0, tmp_path)["encoder.1.num_batches_tracked"].item() == 0
     with pytest.raises(DamagedFileError, match=re.escape(packed[1]["path"])):
-        load_checkpoint({"checkpoints": packed}, 2, tmp_path)
+        load_checkpoint(record, 2, tmp_path)
     with pytest.raises(DamagedFileError, match=re.escape(packed[1]["path"])):
         verify(packed, tmp_path)
 
@@ -273,12 +275,18 @@ def test_a_damaged_file_of_final_epochs_is_named(finals_alone, tmp_path):
         load_checkpoint(finals_alone, 8, tmp_path)
 
 
-def test_a_damaged_packed_file_is_named_although_its_final_epochs_are_whole(record, tmp_path):
+def test_final_epochs_are_found_where_another_run_was_packed_in_the_same_place(record, saved, tmp_path):
+    """As where an older run was pulled, and a newer one was trained here."""
     keep_final(record, tmp_path)
+    files, digests = saved
+    bias = torch.full((10,), 7.0)
+    digests[8] = files.save(8, {**states()[8], "heads.a.bias": bias})
+    newer = {**record, "checkpoints": files.pack(digests, Path("checkpoints/a/seed0"), tmp_path)}
+    assert torch.equal(load_checkpoint(record, 8, tmp_path)["heads.a.bias"], states()[8]["heads.a.bias"])
     path = tmp_path / record["checkpoints"][0]["path"]
-    flip(path)
-    with pytest.raises(DamagedFileError, match=f"{re.escape(str(path))}: damaged checkpoint"):
-        load_checkpoint(record, 8, tmp_path)
+    with pytest.raises(DamagedFileError, match=f"{re.escape(str(path))}: damaged checkpoint, or another run's"):
+        load_checkpoint(record, 4, tmp_path)
+    assert torch.equal(load_checkpoint(newer, 8, tmp_path)["heads.a.bias"], bias)
 
 
 def test_the_shards_that_are_here_are_read_beside_the_final_epochs(saved, tmp_path, monkeypatch):
@@ -294,16 +302,3 @@ def test_the_shards_that_are_here_are_read_beside_the_final_epochs(saved, tmp_pa
         assert load_checkpoint(record, epoch, tmp_path)["encoder.1.num_batches_tracked"].item() == epoch
     with pytest.raises(DamagedFileError, match=re.escape(packed[2]["path"])):
         load_checkpoint(record, 4, tmp_path)
-
-
-def test_files_may_be_elsewhere_if_the_caller_says_so_but_not_damaged(saved, tmp_path, monkeypatch):
-    files, digests = saved
-    monkeypatch.setattr(checkpoints, "SHARD_BYTES", 1)
-    packed = files.pack(digests, tmp_path.relative_to(tmp_path) / "seed0", tmp_path)
-    (tmp_path / packed[0]["path"]).unlink()
-    verify(packed, tmp_path, absent_too=True)
-    with pytest.raises(DamagedFileError, match=f"{re.escape(packed[0]['path'])}: this checkpoint file is absent"):
-        verify(packed, tmp_path)
-    flip(tmp_path / packed[1]["path"])
-    with pytest.raises(DamagedFileError, match=f"{re.escape(packed[1]['path'])}: damaged"):
-        verify(packed, tmp_path, absent_too=True)

@@ -153,28 +153,31 @@ def test_a_restored_run_emits_its_files_again_without_its_checkpoints(restored, 
     assert not list((job.root / "checkpoints").rglob("*.safetensors"))
 
 
-def test_a_restored_run_with_a_damaged_checkpoint_trains_again_and_is_this_machines_own(
-    restored, uninterrupted, results, capsys
-):
+def test_a_restored_run_leaves_alone_what_another_packed_in_its_place(restored, make_job, make_spec, untrained):
     job, record = restored
+    pulled = job.root / "pulled.parquet"
+    pulled.write_bytes((job.folder / "trajectory.parquet").read_bytes())
+    run(make_job(make_spec(learning_rate=0.02)))
     path = job.root / record["checkpoints"][0]["path"]
-    path.write_bytes(path.read_bytes()[:-1] + b"\x01")
-    capsys.readouterr()
-    run(job)
-    log = capsys.readouterr().err
-    assert f"{path}: damaged checkpoint" in log
-    assert "; training again" in log
+    packed = path.read_bytes()
+    assert file_digest(path) != record["checkpoints"][0]["sha256"]
+    keep_finished(job.folder / ".resume", Finished(record, is_restored=True), pulled)
+    with untrained:
+        assert run(job) == record
+    assert (job.folder / "trajectory.parquet").read_bytes() == pulled.read_bytes()
+    assert path.read_bytes() == packed
+
+
+def test_a_restored_run_of_another_spec_is_trained_and_is_this_machines_own(
+    restored, make_job, make_spec, uninterrupted, results, capsys
+):
+    job = make_job(make_spec(learning_rate=0.02))
+    record = run(job)
     assert results(job) == uninterrupted(job)
     assert not find_finished(job.folder / ".resume", digest(job.spec), print).is_restored
-    path.unlink()
+    (job.root / record["checkpoints"][0]["path"]).unlink()
     run(job)
     assert "this checkpoint file is absent" in capsys.readouterr().err
-    assert results(job) == uninterrupted(job)
-
-
-def test_a_restored_run_of_another_spec_is_trained(restored, make_job, make_spec, uninterrupted, results):
-    job = make_job(make_spec(learning_rate=0.02))
-    run(job)
     assert results(job) == uninterrupted(job)
 
 

@@ -122,13 +122,13 @@ def flip() -> Callable[[Path], None]:
 
 @pytest.fixture(scope="session")
 def snapshot() -> Callable[[Path], dict[str, tuple[int, int, bytes]]]:
-    """A function that gives inode, time and content of all files below a folder but DVC's temporary ones."""
+    """A function that gives inode, time and content of all files below a folder but logs and DVC's temporary ones."""
 
     def look(folder: Path) -> dict[str, tuple[int, int, bytes]]:
         found = {}
         for path in folder.rglob("*"):
             name = path.relative_to(folder)
-            if path.is_file() and name.parts[:2] != (".dvc", "tmp"):
+            if path.is_file() and name.parts[:2] != (".dvc", "tmp") and name.parts[0] != "logs":
                 status = path.lstat()
                 found[name.as_posix()] = (status.st_ino, status.st_mtime_ns, path.read_bytes())
         return found

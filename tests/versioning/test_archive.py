@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+import yaml
 
 from tasktrace.cli import main
 from tasktrace.errors import BusyError, DamagedFileError, DataError, TasktraceError
@@ -11,12 +12,13 @@ from tasktrace.training.checkpoints import keep_final, load_checkpoint
 from tasktrace.training.finals import final_path, read_final
 from tasktrace.versioning.archive import archive
 from tasktrace.versioning.cache import Cache
-from tasktrace.versioning.pointers import content_of, name_content, read_pointer
+from tasktrace.versioning.pointers import content_of, forget, name_content, naming, read_pointer
 
 FINALS = "checkpoints/final-epochs"
 ONE, TWO = "digits/stl.digits1/adam/selected/seed0", "digits/stl.digits1/adam/selected/seed1"
 SWEPT = "digits/stl.digits1/adam/lr0.005_bs16/seed0"
 OTHER = "fashion/stl.fashion1/adam/selected/seed0"
+NOTES = {"desc": "ours: # one", "meta": {"licence": "none"}}
 
 
 @pytest.fixture(scope="session")
@@ -146,15 +148,27 @@ def test_trajectories_are_archived_until_they_are_no_longer_asked_for(trajectori
     assert (trajectories / f"checkpoints/{ONE}.safetensors").exists()
 
 
+def test_trajectories_of_runs_that_have_no_records_are_given_up_with_the_others(trajectories):
+    shutil.rmtree(trajectories / "results/runs/fashion")
+    archived(trajectories, trajectories=False)
+    assert names(trajectories) == {FINALS}
+    archived(trajectories)
+    assert names(trajectories) == {FINALS}
+
+
 def test_what_else_the_files_say_stays(finals):
     for pointer in ("data.dvc", "prepared.dvc", "checkpoints.dvc"):
         path = finals / pointer
-        path.write_text(f"# Ours.\n{path.read_text()}meta: {{owner: us}}\n")
+        content = yaml.safe_load(path.read_text())
+        content["outs"][0] |= NOTES
+        path.write_text(f"# Ours.\n{yaml.safe_dump({**content, 'meta': {'owner': 'us'}}, sort_keys=False)}")
     name_content(finals / "data.dvc", "data/raw/celeba")  # named by another, and not here
     archived(finals)
     for pointer in ("data.dvc", "prepared.dvc", "checkpoints.dvc"):
         assert (finals / pointer).read_text().startswith("# Ours.\nouts:\n")
-        assert "meta:" in (finals / pointer).read_text()
+        after = yaml.safe_load((finals / pointer).read_text())
+        assert after["meta"] == {"owner": "us"}
+        assert NOTES.items() <= after["outs"][0].items()
     assert read_pointer(finals / "data.dvc")["data/raw/celeba"] is None
 
 
@@ -215,8 +229,31 @@ def test_without_git_nothing_is_begun(fresh, assert_refused):
     assert_refused(fresh, TasktraceError, "no git repository")
 
 
-def test_without_a_finished_run_there_is_nothing_to_archive(root, assert_refused):
-    assert_refused(root, DataError, f"{root}/results/runs: no finished runs to archive", "`dvc repro`")
+def test_raw_data_is_shared_before_there_is_a_run(fresh):
+    for name in ("results", "checkpoints", "data/prepared"):
+        shutil.rmtree(fresh / name)
+    assert archived(fresh) == ["checkpoints/final-epochs: 0 of 0 runs are new"]
+    md5 = read_pointer(fresh / "data.dvc")["data/raw/fashion"]
+    assert Cache(fresh / ".dvc/cache").object(md5).exists()
+    assert not (fresh / "checkpoints.dvc").exists()
+
+
+def test_while_it_works_nothing_else_is_named(fresh, monkeypatch):
+    monkeypatch.setattr("tasktrace.versioning.pointers._PATIENCE", 0.1)
+
+    def say(_):
+        with pytest.raises(BusyError, match=r"data.dvc, .*: process \d+ on .* is fetching or archiving"), naming(fresh):
+            pass
+
+    archive(fresh, None, say)
+    with naming(fresh):
+        pass
+
+
+def test_while_something_is_named_nothing_is_archived(fresh, held_elsewhere, assert_refused, monkeypatch):
+    monkeypatch.setattr("tasktrace.versioning.pointers._PATIENCE", 0.1)
+    with held_elsewhere(fresh / "logs/pointers.lock"):
+        assert_refused(fresh, BusyError, "process 4711 on elsewhere is fetching or archiving; wait for it")
 
 
 @pytest.mark.parametrize("change", ["text", "moved", "parts"])
@@ -229,8 +266,10 @@ def test_a_damaged_record_is_named(fresh, assert_refused, change):
     assert_refused(fresh, DamagedFileError, f"{path}: damaged record of a run")
 
 
-def test_where_neither_data_nor_checkpoints_are_it_is_told(root, write_run, assert_refused):
-    write_run(root, SWEPT, epochs=())
+@pytest.mark.parametrize("has_run", [True, False])
+def test_where_neither_data_nor_checkpoints_are_it_is_told(root, write_run, assert_refused, has_run):
+    if has_run:
+        write_run(root, SWEPT, epochs=())
     assert_refused(root, DataError, f"{root}: neither data nor checkpoints are here to archive")
 
 
@@ -246,30 +285,92 @@ def test_where_dvc_fails_nothing_has_another_name_or_none(trajectories, capfd):
     assert not (trajectories / "prepared.dvc").exists()
 
 
+def missing(path, pointer, example):
+    """What is said of a folder that has lost one of the files that are named."""
+    return (
+        f"{path}: 1 files that {pointer} names are not here, such as {example}, and would be left out of it",
+        f"`dvc pull {path}`",
+        f"take its entry out of {pointer}",
+    )
+
+
 def test_trajectories_that_are_elsewhere_are_not_forgotten(trajectories, assert_refused):
-    for path in (OTHER, TWO):
-        take_away(trajectories, path, "packed")
-        folder = f"checkpoints/{path.partition('/')[0]}"
-        parts = (f"{folder}: 1 runs' checkpoints are not here, such as {path}", f"`dvc pull {folder}`")
-        assert_refused(trajectories, DataError, *parts)
-    archived(trajectories, trajectories=False)  # the other way out
+    take_away(trajectories, TWO, "packed")
+    said = missing("checkpoints/digits", "checkpoints.dvc", f"checkpoints/{TWO}.safetensors")
+    assert_refused(trajectories, DataError, *said)
+    archived(trajectories, trajectories=False)  # a way out
     assert names(trajectories) == {FINALS}
 
 
-def test_final_epochs_that_are_elsewhere_are_not_forgotten(trajectories, assert_refused):
+def test_trajectories_of_which_none_is_here_stay_as_they_are_named(trajectories):
+    before = read_pointer(trajectories / "checkpoints.dvc")
+    take_away(trajectories, OTHER, "packed")
+    archived(trajectories)
+    assert read_pointer(trajectories / "checkpoints.dvc") == before
+
+
+@pytest.mark.parametrize("has_record", [True, False], ids=["with its record", "without"])
+def test_final_epochs_that_are_elsewhere_are_not_forgotten(trajectories, assert_refused, has_record):
     take_away(trajectories, TWO, "packed", "final")
-    parts = (f"{FINALS}: 1 runs' checkpoints are not here, such as {TWO}", f"`dvc pull {FINALS}`")
-    assert_refused(trajectories, DataError, *parts, trajectories=False)
-    shutil.rmtree(trajectories / "results/runs" / TWO)  # the other way out
+    if not has_record:
+        shutil.rmtree(trajectories / "results/runs" / TWO)
+    said = missing(FINALS, "checkpoints.dvc", f"{FINALS}/{TWO}.safetensors")
+    assert_refused(trajectories, DataError, *said, trajectories=False)
+    forget(trajectories / "checkpoints.dvc", {FINALS})  # a way out
     archived(trajectories, trajectories=False)
-    assert not (trajectories / final_path({"run": TWO})).exists()
+    kept = Cache(trajectories / ".dvc/cache").content(
+        trajectories, read_pointer(trajectories / "checkpoints.dvc")[FINALS]
+    )
+    assert [own.path.name for own in kept] == ["seed0.safetensors"] * 2
+
+
+def test_final_epochs_that_were_never_pulled_are_not_forgotten_where_a_run_is_new(finals, assert_refused, write_run):
+    """Of them there are neither files nor records here, nor does the cache say which they were."""
+    for name in (".dvc/cache", "checkpoints", "results"):
+        shutil.rmtree(finals / name)
+    write_run(finals, SWEPT)
+    said = (
+        f"{FINALS}: not what checkpoints.dvc names",
+        f"`dvc fetch {FINALS}`",
+        "take its entry out of checkpoints.dvc",
+    )
+    assert_refused(finals, DataError, *said)
+
+
+@pytest.mark.parametrize("is_listed", [True, False], ids=["with its listing", "as in a clone"])
+def test_a_new_run_is_archived_beside_those_that_are_here(finals, write_run, is_listed):
+    if not is_listed:
+        shutil.rmtree(finals / ".dvc/cache")
+    write_run(finals, SWEPT)
+    assert archived(finals) == ["checkpoints/final-epochs: 1 of 4 runs are new"]
+    md5 = read_pointer(finals / "checkpoints.dvc")[FINALS]
+    assert len(Cache(finals / ".dvc/cache").content(finals / FINALS, md5)) == 4
+
+
+def test_what_was_lost_is_fetched_beside_what_is_new_as_the_refusal_says(trajectories, dvc, write_run, assert_refused):
+    dvc(trajectories, "push", "--quiet")
+    for name in (".dvc/cache", "results/runs/digits", f"checkpoints/{TWO}.safetensors"):
+        path = trajectories / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    write_run(trajectories, SWEPT)
+    assert_refused(trajectories, DataError, "checkpoints/digits: not what", "`dvc fetch checkpoints/digits`")
+    dvc(trajectories, "fetch", "--quiet", "checkpoints/digits")
+    example = f"checkpoints/{TWO}.safetensors"
+    assert_refused(
+        trajectories, DataError, *missing("checkpoints/digits", "checkpoints.dvc", example), f"`dvc pull {example}`"
+    )
+    dvc(trajectories, "pull", "--quiet", example)
+    archived(trajectories)
+    md5 = read_pointer(trajectories / "checkpoints.dvc")["checkpoints/digits"]
+    assert len(Cache(trajectories / ".dvc/cache").content(trajectories, md5)) == 3
 
 
 def test_final_epochs_of_other_checkpoints_do_not_stand_for_those_that_are_elsewhere(finals, write_run, assert_refused):
     """As where new results were pulled, and new checkpoints were not."""
     write_run(finals, ONE, value=7.0)
     take_away(finals, ONE, "packed")
-    assert_refused(finals, DataError, f"{FINALS}: 1 runs' checkpoints are not here, such as {ONE}")
+    said = f"{FINALS}: 1 runs' files are not of the checkpoints that run.json names, such as that of {ONE}"
+    assert_refused(finals, DataError, said, f"`dvc pull {FINALS}`", "delete these runs' folders below results/runs")
 
 
 def test_raw_data_other_than_the_named_is_refused(fresh, assert_refused):
@@ -285,8 +386,9 @@ def test_prepared_data_is_not_archived_in_part(finals, assert_refused, is_listed
     if not is_listed:
         shutil.rmtree(finals / ".dvc/cache")
     (finals / "data/prepared/fashion.safetensors").unlink()
-    named = "data/prepared: some of the files that prepared.dvc names are not here"
-    assert_refused(finals, DataError, named, "`dvc pull data/prepared`")
+    whole = missing("data/prepared", "prepared.dvc", "data/prepared/fashion.safetensors")
+    told = ("data/prepared: not what prepared.dvc names", "`dvc fetch data/prepared`", "its entry out of prepared.dvc")
+    assert_refused(finals, DataError, *(whole if is_listed else told))
 
 
 @pytest.mark.parametrize("is_listed", [True, False], ids=["with its listing", "as in a clone"])

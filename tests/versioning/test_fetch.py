@@ -5,6 +5,7 @@ import hashlib
 import http.server
 import shutil
 import threading
+from pathlib import Path
 
 import pytest
 import yaml
@@ -12,11 +13,12 @@ from torchvision.datasets import CelebA, FashionMNIST
 
 from tasktrace.cli import main
 from tasktrace.config import Study
-from tasktrace.errors import ConfigError, DataError
-from tasktrace.versioning.fetch import fetch
-from tasktrace.versioning.pointers import content_of, name_content, read_pointer
+from tasktrace.errors import BusyError, ConfigError, DataError
+from tasktrace.versioning.fetch import check_raw, fetch
+from tasktrace.versioning.pointers import Content, content_of, name_content, naming, read_pointer
 
 RAW = "data/raw/fashion"
+OTHER = Content("0123456789abcdef0123456789abcdef.dir", 30, 2)
 FILES = {name: name.encode() * 100 for name, _ in FashionMNIST.resources}
 
 
@@ -112,6 +114,72 @@ def test_what_else_is_named_stays(project, requests, fetched):
     name_content(project / "data.dvc", "data/raw/glue")
     fetched()
     assert list(read_pointer(project / "data.dvc")) == ["data/raw/glue", RAW]
+
+
+def test_what_another_process_writes_meanwhile_stays(project, requests, fetched):
+    """As DVC does, it writes what it read before, and an entry."""
+    with naming(project):
+        thread = threading.Thread(target=fetched)
+        thread.start()
+        thread.join(timeout=1)  # there is nothing to see of its waiting
+        assert thread.is_alive()
+        assert not (project / "data.dvc").exists()
+        name_content(project / "data.dvc", "data/raw/glue", OTHER)
+    thread.join()
+    assert list(read_pointer(project / "data.dvc")) == ["data/raw/glue", RAW]
+
+
+def test_who_names_data_for_long_is_told(project, requests, fetched, held_elsewhere, monkeypatch):
+    monkeypatch.setattr("tasktrace.versioning.pointers._PATIENCE", 0.1)
+    with (
+        held_elsewhere(project / "logs/pointers.lock"),
+        pytest.raises(
+            BusyError, match=r"data.dvc, .*: process 4711 on elsewhere is fetching or archiving; wait for it"
+        ),
+    ):
+        fetched()
+    assert fetched()[0].endswith("data.dvc names it now: commit that file")
+
+
+@pytest.mark.usefixtures("without_dvc")
+def test_raw_data_other_than_the_named_is_not_prepared(project, capsys):
+    """As after `git pull` without `dvc pull`; of the digits, whose folder may hold anything."""
+    raw, prepared = project / "data/raw/digits", project / "data/prepared/digits.safetensors"
+    raw.mkdir(parents=True)
+    (raw / "scans").write_text("as they were")
+    name_content(project / "data.dvc", "data/raw/digits", content_of(raw))
+    assert main(["prepare", "digits"]) == 0
+    prepared.unlink()
+    name_content(project / "data.dvc", "data/raw/digits", OTHER)
+    assert main(["prepare", "digits"]) == 1
+    said = capsys.readouterr().err
+    assert f"tasktrace: data/raw/digits: not what data.dvc names: its MD5 there is {OTHER.md5}" in said
+    assert "`dvc pull data/raw/digits`" in said
+    assert not prepared.exists()
+    shutil.rmtree(raw)
+    assert main(["prepare", "digits"]) == 1
+
+
+def test_raw_data_that_is_not_named_or_is_asked_for_by_its_folder_is_prepared(project):
+    (project / "data/raw/digits").mkdir(parents=True)
+    (project / "data/raw/digits/scans").write_text("any")
+    name_content(project / "data.dvc", "data/raw/digits")  # DVC has not seen it yet
+    assert main(["prepare", "digits"]) == 0
+    name_content(project / "data.dvc", "data/raw/digits", OTHER)
+    assert main(["prepare", "digits", "--raw", "data/raw/digits"]) == 0
+
+
+def test_what_is_missing_of_the_named_raw_data_is_fetched_before_it_is_compared(project, requests, fetched, capsys):
+    fetched()
+    shutil.rmtree(project / "data")
+    requests.clear()
+    check_raw(Path(), "fashion")
+    assert sorted(set(requests)) == sorted(FILES)
+    shutil.rmtree(project / "data")
+    name_content(project / "data.dvc", RAW, OTHER)
+    assert main(["prepare", "fashion"]) == 1
+    assert f"{RAW}: not what data.dvc names" in capsys.readouterr().err
+    assert not list((project / "data").rglob("*.safetensors"))
 
 
 def test_a_folder_other_than_the_named_one_is_refused_with_both_ways_out(project, requests, fetched):

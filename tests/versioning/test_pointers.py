@@ -1,7 +1,9 @@
-"""What names data, checkpoints and results: as DVC names them, with nothing of what others wrote lost."""
+"""What names data, checkpoints and results: as DVC names them, with nothing lost of what others wrote into entries."""
 
 import random
+import shutil
 import unicodedata
+from pathlib import Path
 
 import pytest
 import yaml
@@ -10,6 +12,7 @@ from tasktrace.errors import DamagedFileError, DataError
 from tasktrace.files import file_digest
 from tasktrace.versioning.pointers import Content, content_of, forget, is_named, name_content, read_pointer
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 COMMENT = "# What this study stands on.\n# Two lines of it.\n"
 SOME = Content("0123456789abcdef0123456789abcdef.dir", 30, 2)
 
@@ -39,6 +42,22 @@ TREES = {
     "letters": {name: name.encode() for name in ["naïve", "zoo", "漢字/汉", "🙂", "\ufffd", "quo\"te'", "back\\slash"]},
     "accents": {unicodedata.normalize(form, "é"): form.encode() for form in ("NFC", "NFD")},
     "a_clone": {"data/a": b"1", ".git/config": b"2", "data/.git/config": b"3", ".hg/hgrc": b"4"},
+    "left_behind": {
+        "file": b"1",
+        ".file.4711.tmp": b"2",
+        "folder/.x.tmp": b"3",
+        ".folder.tmp/file": b"4",
+        "__pycache__/module.pyc": b"5",
+        "folder/.resume/state": b"6",
+        ".refit/heads/state": b"7",
+    },
+    "not_left_behind": {
+        "file.tmp": b"1",
+        "folder/__pycache__": b"2",
+        ".resume": b"3",
+        ".x.tmp2": b"4",
+        "a.resume/b": b"5",
+    },
     "random": _random_names(),
 }
 """Files by their content, folders by those of the files below."""
@@ -56,9 +75,10 @@ def _write(place, tree):
 
 @pytest.fixture(scope="module")
 def named_by_dvc(tmp_path_factory, dvc):
-    """A repository with all trees, each named by DVC in a pointer file of its own."""
+    """A repository with all trees, each named by DVC in a pointer file of its own; DVC leaves out what it does here."""
     folder = tmp_path_factory.mktemp("named")
     dvc(folder, "init", "--quiet", "--no-scm")
+    shutil.copy(REPOSITORY / ".dvcignore", folder)
     for name, tree in TREES.items():
         _write(folder / name, tree)
     (folder / "nothing").mkdir()

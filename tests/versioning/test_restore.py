@@ -281,6 +281,25 @@ def test_links_into_the_cache_become_files_of_their_own_unless_the_cache_was_dam
     assert not list(root.rglob("*.tmp"))
 
 
+def test_somebody_elses_files_become_ones_own_since_only_ones_own_can_be_given_a_time(pulled, monkeypatch):
+    before = {path: (path.stat().st_ino, path.read_bytes()) for path in _made_by_snakemake(pulled)}
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+        restored(pulled)
+    for path, (inode, content) in before.items():
+        assert path.stat().st_ino != inode
+        assert path.read_bytes() == content
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_root_takes_no_files_away_from_their_owner(pulled):
+    for path in _made_by_snakemake(pulled):
+        os.chown(path, 12345, -1)
+    owned = _made_by_snakemake(pulled)
+    restored(pulled)
+    assert {path.stat().st_uid for path in owned} == {12345}
+
+
 def test_a_protected_file_can_be_written_again_and_keeps_the_time_of_its_change(pulled):
     for path in (pulled / TABLE, pulled / METADATA):
         path.chmod(0o444)
@@ -321,6 +340,20 @@ def test_a_run_that_finished_here_stays_one(pulled):
     before = (resume(pulled, ALONE) / "finished.json").read_bytes()
     assert "runs: 2 restored" in restored(pulled)
     assert (resume(pulled, ALONE) / "finished.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("damage", ["altered", "absent"])
+def test_a_run_that_lost_the_trajectory_it_kept_gets_it_back(pulled, damage):
+    _, record = remembered_record(pulled)
+    declared = pulled / "results/runs" / ALONE / "trajectory.parquet"
+    keep_finished(resume(pulled, ALONE), Finished(record), declared)
+    kept = resume(pulled, ALONE) / "trajectory.parquet"
+    kept.unlink()
+    if damage == "altered":
+        kept.write_text("another")
+    assert "runs: 3 restored" in restored(pulled)
+    assert kept.read_bytes() == declared.read_bytes()
+    assert "runs: 0 restored" in restored(pulled)
 
 
 def remembered_record(root):
@@ -369,6 +402,25 @@ def test_a_restored_run_is_not_trained_again_and_its_model_can_be_used(pulled, m
     monkeypatch.setattr(Engine, "step", lambda *_: pytest.fail("a step was taken"))
     assert run(Job(TRAINED, record["spec"], prepared_file, pulled, "cpu")) == record
     assert (path.parent / "trajectory.parquet").read_bytes() == trajectory
+    found, expected = load_checkpoint(record, 3, pulled), load_checkpoint(record, 3, shared / "root")
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+def test_an_older_run_counts_beside_the_checkpoints_of_a_newer_one_in_its_place(
+    pulled, shared, monkeypatch, make_spec, prepared_file
+):
+    newer = Job(TRAINED, make_spec(learning_rate=0.02), prepared_file, pulled, "cpu")
+    threads = torch.get_num_threads()
+    packed = pulled / run(newer)["checkpoints"][0]["path"]
+    torch.set_num_threads(threads)
+    here = packed.read_bytes()
+    for name in ("run.json", "trajectory.parquet"):
+        shutil.copy(shared / "root/results/runs" / TRAINED / name, newer.folder)
+    assert "runs: 3 restored" in restored(pulled)
+    record = json.loads((newer.folder / "run.json").read_text())
+    monkeypatch.setattr(Engine, "step", lambda *_: pytest.fail("a step was taken"))
+    assert run(Job(TRAINED, record["spec"], prepared_file, pulled, "cpu")) == record
+    assert packed.read_bytes() == here
     found, expected = load_checkpoint(record, 3, pulled), load_checkpoint(record, 3, shared / "root")
     assert all(torch.equal(found[name], value) for name, value in expected.items())
 

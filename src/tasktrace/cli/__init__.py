@@ -14,7 +14,11 @@ from tasktrace.errors import TasktraceError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a verb; the exit status is 1 for an error that the user can put right, 75 where another attempt continues."""
+    """Run a verb.
+
+    The exit status is 1 for an error that the user can put right or the system reports, 75 where another attempt
+    continues.
+    """
     parsed = _parser().parse_args(arguments)
     try:
         parsed.verb(parsed)
@@ -26,7 +30,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read has read enough; Python would complain once more when it closes what is left.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        print(f"tasktrace: {_described(error)}", file=sys.stderr)
+        return 1
     return 0
+
+
+def _described(error: OSError) -> str:
+    """The file and what is wrong with it, where there is a file."""
+    words = error.strerror or str(error) or type(error).__name__
+    return words if error.filename is None else f"{error.filename}: {words}"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -42,8 +42,11 @@ def _add_prepare(verbs: Verbs) -> None:
 
 def _prepare(given: argparse.Namespace) -> None:
     from tasktrace.settings.preparation import prepare
+    from tasktrace.versioning.fetch import check_raw
 
     spec = read_study().data_spec(given.setting) if given.spec is None else given.spec
+    if given.raw is None:
+        check_raw(Path(), spec["name"])
     prepare(spec, given.raw or Path("data/raw") / spec["name"], given.out or prepared_path(given.setting))
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tasktrace.files import discard_temporaries, write_text
+from tasktrace.files import discard_temporaries, is_linked_or_protected, write_text
 from tasktrace.measures.base import Quantity
 
 Measured = list[list[Quantity]]
@@ -45,6 +45,9 @@ class Journal:
     def add(self, key: str, epoch: int, measured: Measured) -> None:
         """Append a result; it is on disk when this returns."""
         self._entries[key, epoch] = measured
+        if os.path.lexists(self._path) and is_linked_or_protected(self._path):
+            self._rewrite()
+            return
         with self._path.open("a", encoding="utf-8") as stream:
             stream.write(_line(key, epoch, measured))
             stream.flush()

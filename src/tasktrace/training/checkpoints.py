@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tasktrace.errors import DamagedFileError
 from tasktrace.files import atomic_path, file_digest
-from tasktrace.training.finals import final_epochs, final_path, is_final_of, read_final, write_final
+from tasktrace.training.finals import final_epochs, is_final_of, read_final, write_final
 
 SHARD_BYTES = 1 << 30
 
@@ -93,13 +93,12 @@ def _discard_packed(target: Path) -> None:
             entry.unlink()
 
 
-def verify(files: list[dict[str, Any]], root: Path, absent_too: bool = False) -> None:
+def verify(files: list[dict[str, Any]], root: Path) -> None:
     """Hold packed checkpoints against the sizes and hashes in ``run.json``.
 
     Args:
         files: The list ``checkpoints`` of a ``run.json``.
         root: The project's folder.
-        absent_too: Accept that files are elsewhere.
 
     Raises:
         DamagedFileError: A file is absent, or not what was written.
@@ -107,8 +106,6 @@ def verify(files: list[dict[str, Any]], root: Path, absent_too: bool = False) ->
     for entry in files:
         path = root / entry["path"]
         if not path.exists():
-            if absent_too:
-                continue
             raise DamagedFileError(
                 f"{path}: this checkpoint file is absent; fetch it (`dvc pull checkpoints.dvc`, if it was archived "
                 "with --trajectories) or train the run again"
@@ -117,7 +114,7 @@ def verify(files: list[dict[str, Any]], root: Path, absent_too: bool = False) ->
         written = {"sha256": entry["sha256"], "size": entry["size"]}
         if found != written:
             raise DamagedFileError(
-                f"{path}: damaged checkpoint: run.json says {written}, found {found}; "
+                f"{path}: damaged checkpoint, or another run's: run.json says {written}, found {found}; "
                 "fetch it anew (`dvc pull checkpoints.dvc`) or train the run again"
             )
 
@@ -125,7 +122,8 @@ def verify(files: list[dict[str, Any]], root: Path, absent_too: bool = False) ->
 def load_checkpoint(record: dict[str, Any], epoch: int, root: Path = Path()) -> dict[str, Tensor]:
     """The state of model and method after an epoch of a finished run, verified.
 
-    It is read from the packed checkpoints; where these are not here, from the file of the final epochs if it has it.
+    It is read from the file of the final epochs where that has it, since the packed checkpoints in this place may be
+    those of another run; otherwise from these.
 
     Args:
         record: The content of the run's ``run.json``.
@@ -136,7 +134,7 @@ def load_checkpoint(record: dict[str, Any], epoch: int, root: Path = Path()) -> 
         DamagedFileError: The file is absent, or not what was written.
         KeyError: The run kept no checkpoint of this epoch.
     """
-    if _is_final_only(record, epoch, root):
+    if epoch in final_epochs(record) and is_final_of(record, root):
         return _of_epoch(read_final(record, root), epoch)
     verify(_holding(record, epoch), root)
     return read_checkpoint(record, epoch, root)
@@ -154,15 +152,6 @@ def keep_final(record: dict[str, Any], root: Path) -> bool:
     tensors = {f"{_prefix(epoch)}{name}": value for epoch, state in states.items() for name, value in state.items()}
     write_final(record, tensors, root)
     return True
-
-
-def _is_final_only(record: dict[str, Any], epoch: int, root: Path) -> bool:
-    """Whether an epoch's checkpoint is here only in the file of the final epochs."""
-    return (
-        not (root / _holding(record, epoch)[0]["path"]).exists()
-        and epoch in final_epochs(record)
-        and (root / final_path(record)).exists()
-    )
 
 
 def _of_epoch(tensors: dict[str, Tensor], epoch: int) -> dict[str, Tensor]:

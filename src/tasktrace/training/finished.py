@@ -22,7 +22,7 @@ class Finished:
 
     Attributes:
         record: The content of its ``run.json``.
-        is_restored: Whether it was trained elsewhere, and its checkpoints need not be here.
+        is_restored: Whether it was pulled; its packed checkpoints need not be here, or may be those of another run.
     """
 
     record: dict[str, Any]

@@ -96,20 +96,14 @@ class ResumeFolder:
 
     def load(self, data: str) -> tuple[dict[str, Tensor], Progress] | None:
         """The newest whole state of this spec and ``data``; None to start from the beginning."""
-        for path in reversed(self._states()):
-            if file_digest(path)[:16] != path.suffixes[-2].removeprefix("."):
-                self._report(f"{path}: damaged resume state, not used; falling back to the one before it or the start")
-                path.unlink()
-                continue
+        path = self._newest_whole()
+        if path is not None:
             tensors = load_file(path)
             header = json.loads(tensors.pop("header").numpy().tobytes())
-            if header.pop("spec") != self._digest:
-                self._report(f"{path}: belongs to a run with other options; starting from the beginning")
-                break
-            if header.get("data") != data:
-                self._report(f"{path}: other data than the run began with; starting from the beginning")
-                break
-            return tensors, _progress(header)
+            foreign = self._why_foreign(header, data)
+            if foreign is None:
+                return tensors, _progress(header)
+            self._report(f"{path}: {foreign}; starting from the beginning")
         self.clear()
         return None
 
@@ -130,6 +124,23 @@ class ResumeFolder:
         """This spec's finished run, if it has finished."""
         return find_finished(self.folder, self._digest, self._report)
 
+    def _newest_whole(self) -> Path | None:
+        """The newest state that is what was written; damaged ones are removed."""
+        for path in reversed(self._states()):
+            if file_digest(path)[:16] == path.suffixes[-2].removeprefix("."):
+                return path
+            self._report(f"{path}: damaged resume state, not used; falling back to the one before it or the start")
+            path.unlink()
+        return None
+
+    def _why_foreign(self, header: dict[str, Any], data: str) -> str | None:
+        """Why a state is not this run's, or None if it is."""
+        if header["spec"] != self._digest:
+            return "belongs to a run with other options"
+        if header.get("data") != data:
+            return "other data than the run began with"
+        return None
+
     def _remove_all_but(self, *names: str) -> None:
         for path in self.folder.glob("*"):
             if path.is_dir():
@@ -146,6 +157,7 @@ def _as_bytes(text: str) -> Tensor:
 
 
 def _progress(header: dict[str, Any]) -> Progress:
+    del header["spec"]
     header["rows"] = [Row(**row) for row in header["rows"]]
     header["checkpoints"] = {int(epoch): digest for epoch, digest in header["checkpoints"].items()}
     return Progress(**header)

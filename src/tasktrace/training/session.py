@@ -264,11 +264,12 @@ def _emitted_again(job: Job, resume: ResumeFolder, report: Reporter) -> dict[str
     if prepared_content(job.prepared) not in (None, record["data"]):
         report.note(f"{job.prepared}: other data than this run was trained on; training again")
         return None
-    try:
-        verify(record["checkpoints"], job.root, absent_too=finished.is_restored)
-    except DamagedFileError as error:
-        report.note(f"{error}; training again")
-        return None
+    if not finished.is_restored:
+        try:
+            verify(record["checkpoints"], job.root)
+        except DamagedFileError as error:
+            report.note(f"{error}; training again")
+            return None
     if not kept.exists() or file_digest(kept) != record["trajectory"]:
         report.note(f"{kept}: absent or damaged; training again")
         return None

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tasktrace.errors import DamagedFileError, DataError
 from tasktrace.files import write_text
 from tasktrace.training.checkpoints import keep_final, verify
-from tasktrace.training.finals import FOLDER, is_final_of, read_final
+from tasktrace.training.finals import FOLDER, final_path, is_final_of, read_final
 from tasktrace.versioning.cache import Cache
 from tasktrace.versioning.dvc import cache_folder, check_idle, check_repository, dvc
 from tasktrace.versioning.pointers import (
@@ -19,6 +20,7 @@ from tasktrace.versioning.pointers import (
     forget,
     is_named,
     name_content,
+    naming,
     read_pointer,
 )
 from tasktrace.versioning.records import RUNS, finished_records
@@ -26,6 +28,25 @@ from tasktrace.versioning.records import RUNS, finished_records
 _PREPARED = ("data/prepared", "data/corrupted")
 
 Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Survey:
+    """What there is to archive.
+
+    Attributes:
+        here: Records of the runs whose checkpoints are here.
+        elsewhere: Those of the other runs that kept checkpoints.
+        trajectories: Whether whole trajectories are archived.
+        added: What is given to DVC, by the pointer file that names it.
+        dropped: What ``checkpoints.dvc`` names no longer.
+    """
+
+    here: list[Record]
+    elsewhere: list[Record]
+    trajectories: bool
+    added: dict[Path, list[str]]
+    dropped: set[str]
 
 
 def archive(root: Path, trajectories: bool | None, say: Callable[[str], None]) -> None:
@@ -42,41 +63,36 @@ def archive(root: Path, trajectories: bool | None, say: Callable[[str], None]) -
 
     Raises:
         DamagedFileError: A checkpoint or record is not what was written.
-        DataError: There are no finished runs, or what was archived before is only partly here, or raw data is not what
+        DataError: There is nothing to archive, or what was archived before is only partly here, or raw data is not what
             ``data.dvc`` names.
-        BusyError: Snakemake is at work.
+        BusyError: Snakemake is at work, or another process is naming data.
         TasktraceError: DVC is not installed, or failed.
     """
     check_idle(root)
     check_repository(root)
-    records = list(finished_records(root))
-    if not records:
-        raise DataError(f"{root / RUNS}: no finished runs to archive; `dvc repro` or `snakemake` makes them")
-    kept = [record for record in records if record["checkpoints"]]
+    with naming(root):
+        survey = _look(root, trajectories)
+        _check(survey, root)
+        written = sum(keep_final(record, root) for record in survey.here)
+        say(f"{FOLDER}: {written} of {len(survey.here) + len(survey.elsewhere)} runs are new")
+        _add(survey, root)
+
+
+def _look(root: Path, trajectories: bool | None) -> _Survey:
+    kept = [record for record in finished_records(root) if record["checkpoints"]]
     here = [record for record in kept if _is_here(record, root)]
-    elsewhere = [record for record in kept if not _is_here(record, root)]
-    named = set(read_pointer(root / CHECKPOINTS))
-    settings = {_setting_folder(record) for record in kept}
-    wanted = bool(named - {FOLDER.as_posix()}) if trajectories is None else trajectories
-    _verify(kept, [record for record in here if wanted or not is_final_of(record, root)], root)
-    _check_data(root)
-    if wanted:
-        _check_whole(settings & named, elsewhere)
-    _check_finals(FOLDER.as_posix() in named, elsewhere, root)
-    written = sum(keep_final(record, root) for record in here)
-    say(f"{FOLDER}: {written} of {len(kept)} runs are new")
+    whole = set(read_pointer(root / CHECKPOINTS)) - {FOLDER.as_posix()}
+    wanted = bool(whole) if trajectories is None else trajectories
     added = {
         DATA: [path for path in read_pointer(root / DATA) if (root / path).exists()],
         PREPARED: [path for path in _PREPARED if (root / path).exists()],
         CHECKPOINTS: [
-            *([FOLDER.as_posix()] if (root / FOLDER).exists() else []),
+            *([FOLDER.as_posix()] if here or (root / FOLDER).exists() else []),
             *(sorted({_setting_folder(record) for record in here}) if wanted else []),
         ],
     }
-    with _unchanged_by_failure([root / pointer for pointer in added]):
-        if not wanted and named & settings:
-            forget(root / CHECKPOINTS, named & settings)
-        _add(root, added)
+    elsewhere = [record for record in kept if not _is_here(record, root)]
+    return _Survey(here, elsewhere, wanted, added, dropped=set() if wanted else whole)
 
 
 def _is_here(record: Record, root: Path) -> bool:
@@ -87,10 +103,23 @@ def _setting_folder(record: Record) -> str:
     return f"checkpoints/{record['run'].partition('/')[0]}"
 
 
-def _verify(kept: list[Record], used: list[Record], root: Path) -> None:
+def _check(survey: _Survey, root: Path) -> None:
+    """Refuse what would archive damage, or less than was archived before."""
+    if not any(survey.added.values()):
+        raise DataError(f"{root.resolve()}: neither data nor checkpoints are here to archive (`dvc pull` fetches them)")
+    _verify(survey, root)
+    _check_finals(survey.elsewhere, root)
+    for path in survey.added[DATA]:
+        is_named(root / DATA, path, content_of(root / path))
+    _check_kept(survey.added, root)
+
+
+def _verify(survey: _Survey, root: Path) -> None:
+    packed = [record for record in survey.here if survey.trajectories or not is_final_of(record, root)]
+    final = [record for record in [*survey.here, *survey.elsewhere] if is_final_of(record, root)]
     damaged = [
-        *_failures(lambda record: verify(record["checkpoints"], root), used),
-        *_failures(lambda record: read_final(record, root), (own for own in kept if is_final_of(own, root))),
+        *_failures(lambda record: verify(record["checkpoints"], root), packed),
+        *_failures(lambda record: read_final(record, root), final),
     ]
     if damaged:
         raise DamagedFileError("\n".join(["nothing was archived:", *damaged]))
@@ -104,45 +133,50 @@ def _failures(check: Callable[[Record], object], records: Iterable[Record]) -> I
             yield str(error)
 
 
-def _check_data(root: Path) -> None:
-    """Refuse raw data other than what is named, and prepared data that was archived with more in it."""
-    for path in read_pointer(root / DATA):
-        if (root / path).exists():
-            is_named(root / DATA, path, content_of(root / path))
-    for path, md5 in read_pointer(root / PREPARED).items():
-        if md5 is not None and (root / path).exists() and not _is_whole(root, path, md5):
-            raise DataError(
-                f"{path}: some of the files that {PREPARED} names are not here, and would be left out of it; fetch "
-                f"them first (`dvc pull {path}`), or take the entry out of {PREPARED} to archive what is here"
-            )
-
-
-def _is_whole(root: Path, path: str, md5: str) -> bool:
-    """Whether all files are here of which something consists that is named, changed or not."""
-    named = Cache(cache_folder(root)).content(root / path, md5)
-    return content_of(root / path).md5 == md5 if named is None else all(own.path.exists() for own in named)
-
-
-def _check_whole(folders: set[str], elsewhere: list[Record]) -> None:
-    """Refuse to archive a folder that was archived with more in it."""
-    missing = [record["run"] for record in elsewhere]
-    for folder in sorted(folders):
-        absent = sorted(run for run in missing if run.startswith(f"{folder.removeprefix('checkpoints/')}/"))
-        if absent:
-            raise DataError(
-                f"{folder}: {len(absent)} runs' checkpoints are not here, such as {absent[0]}, and would be left out "
-                f"of {CHECKPOINTS}; fetch them first (`dvc pull {folder}`), or keep final epochs only "
-                "(--no-trajectories)"
-            )
-
-
-def _check_finals(were_named: bool, elsewhere: list[Record], root: Path) -> None:
-    absent = [record["run"] for record in elsewhere if not is_final_of(record, root)]
-    if absent and were_named:
+def _check_finals(elsewhere: list[Record], root: Path) -> None:
+    """Refuse final epochs that are not their run's, and cannot be made anew here."""
+    former = [
+        record["run"] for record in elsewhere if (root / final_path(record)).exists() and not is_final_of(record, root)
+    ]
+    if former:
         raise DataError(
-            f"{FOLDER}: {len(absent)} runs' checkpoints are not here, such as {absent[0]}, and would be left out of "
-            f"{CHECKPOINTS}; fetch them first (`dvc pull {FOLDER}`), or delete these runs' folders below {RUNS}"
+            f"{FOLDER}: {len(former)} runs' files are not of the checkpoints that run.json names, such as that of "
+            f"{former[0]}, and those are not here to make them anew; delete the files and fetch the runs' own "
+            f"(`dvc pull {FOLDER}`), or delete these runs' folders below {RUNS}"
         )
+
+
+def _check_kept(added: dict[Path, list[str]], root: Path) -> None:
+    """Refuse to name something again without files that it was archived with, whoever made them."""
+    cache = Cache(cache_folder(root))
+    for pointer in (PREPARED, CHECKPOINTS):
+        named = read_pointer(root / pointer)
+        for path in added[pointer]:
+            md5 = named.get(path)
+            fault = None if md5 is None else _loss(root, pointer, path, md5, cache)
+            if fault:
+                raise DataError(f"{path}: {fault}, or take its entry out of {pointer} to archive what is here")
+
+
+def _loss(root: Path, pointer: Path, path: str, md5: str, cache: Cache) -> str | None:
+    """What would be left out of something that is named again, and how to get it."""
+    named = cache.content(root / path, md5)
+    if named is not None:
+        absent = [own.path.relative_to(root) for own in named if not own.path.exists()]
+        if not absent:
+            return None
+        return (
+            f"{len(absent)} files that {pointer} names are not here, such as {absent[0]}, and would be left out of it; "
+            f"fetch them first (`dvc pull {path}`; where that would take away what is new here, `dvc pull {absent[0]}` "
+            "and so on)"
+        )
+    # The records here do not do instead: they know nothing of runs that were archived and never pulled.
+    if content_of(root / path).md5 == md5:
+        return None
+    return (
+        f"not what {pointer} names, and which files that has is not known here, so that some could be left out of it; "
+        f"fetch it into the cache first (`dvc fetch {path}`, which leaves the files here as they are)"
+    )
 
 
 @contextmanager
@@ -160,12 +194,12 @@ def _unchanged_by_failure(files: list[Path]) -> Iterator[None]:
         raise
 
 
-def _add(root: Path, named: dict[Path, list[str]]) -> None:
-    for pointer, paths in named.items():
-        for path in paths:
-            if path not in read_pointer(root / pointer):
-                name_content(root / pointer, path)
-    added = [path for paths in named.values() for path in paths]
-    if not added:
-        raise DataError(f"{root.resolve()}: neither data nor checkpoints are here to archive (`dvc pull` fetches them)")
-    dvc(root, "add", *added)
+def _add(survey: _Survey, root: Path) -> None:
+    with _unchanged_by_failure([root / pointer for pointer in survey.added]):
+        if survey.dropped:
+            forget(root / CHECKPOINTS, survey.dropped)
+        for pointer, paths in survey.added.items():
+            for path in paths:
+                if path not in read_pointer(root / pointer):
+                    name_content(root / pointer, path)
+        dvc(root, "add", *(path for paths in survey.added.values() for path in paths))

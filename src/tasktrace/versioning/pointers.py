@@ -5,7 +5,9 @@ Each may name several folders, so that one of them can be pulled alone. Nothing 
 
 import hashlib
 import json
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import yaml
 
 from tasktrace.errors import DamagedFileError, DataError
 from tasktrace.files import file_digest, write_text
+from tasktrace.locking import held
 
 DATA = Path("data.dvc")
 """Names the folders of raw data."""
@@ -29,8 +32,15 @@ LOCK = Path("dvc.lock")
 _CONTENT = ("md5", "size", "nfiles", "hash", "path")
 """What an entry says of its content; what else it says is its owner's, such as ``remote`` or ``push``."""
 
-_LEFT_OUT = {".git", ".hg"}
-"""What DVC leaves out wherever it stands."""
+# What DVC leaves out wherever it stands: of itself, and by those lines of the shipped .dvcignore that name no place.
+_LEFT_OUT_FOLDERS = {".git", ".hg", "__pycache__", ".resume", ".refit"}
+_LEFT_OUT = (".git", ".*.tmp")
+
+_LOCK = Path("logs/pointers.lock")
+"""Held by whoever changes pointer files; in a folder that git and DVC leave out, and that is there without DVC too."""
+
+_PATIENCE = 10.0
+"""Seconds; another fetch writes a name in an instant, while archiving takes minutes."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +86,15 @@ def name_content(file: Path, path: str, content: Content | None = None) -> None:
     _write(file, list({**outs, path: {**entry, "hash": "md5", "path": path, **own}}.values()))
 
 
+def naming(root: Path) -> AbstractContextManager[None]:
+    """Keep other processes from naming anything between this one's reading of pointer files and its writing them.
+
+    Raises:
+        BusyError: Another process is at it.
+    """
+    return held(root / _LOCK, f"{DATA}, {PREPARED} and {CHECKPOINTS}", "fetching or archiving", _PATIENCE)
+
+
 def is_named(file: Path, path: str, found: Content) -> bool:
     """Whether a pointer file names a path; then it names it with this content.
 
@@ -108,10 +127,16 @@ def content_of(path: Path) -> Content:
     if path.is_file():
         return Content(file_digest(path, "md5"), path.stat().st_size, 1)
     below = {entry.relative_to(path): entry for entry in path.rglob("*") if entry.is_file()}
-    files = {name.as_posix(): entry for name, entry in below.items() if not _LEFT_OUT & set(name.parts)}
+    files = {name.as_posix(): entry for name, entry in below.items() if not _is_left_out(name)}
     listing = [{"md5": file_digest(files[name], "md5"), "relpath": name} for name in sorted(files)]
     md5 = hashlib.md5(json.dumps(listing).encode(), usedforsecurity=False).hexdigest()
     return Content(f"{md5}.dir", sum(entry.stat().st_size for entry in files.values()), len(files))
+
+
+def _is_left_out(name: Path) -> bool:
+    return bool(_LEFT_OUT_FOLDERS & set(name.parts[:-1])) or any(
+        fnmatchcase(part, pattern) for part in name.parts for pattern in _LEFT_OUT
+    )
 
 
 def _outs(file: Path) -> list[dict[str, Any]]:
@@ -144,7 +169,7 @@ def _no_pointer(file: Path, error: Exception) -> DamagedFileError:
 
 
 def _write(file: Path, outs: list[dict[str, Any]]) -> None:
-    """Write a pointer file; the comment at its head stays."""
+    """Write a pointer file; of its comments the one at its head stays. An entry's own notes belong in ``desc``."""
     lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.exists() else []
     comment = ""
     for line in lines:

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import stat
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from typing import Any
 
 from tasktrace.config import Study
 from tasktrace.errors import DamagedFileError
-from tasktrace.files import atomic_path, file_digest
+from tasktrace.files import atomic_path, file_digest, is_linked_or_protected
 from tasktrace.planning.prepared_sizes import prepared_path
 from tasktrace.status.runs import DONE, OUTDATED
 from tasktrace.status.survey import survey
@@ -58,8 +57,8 @@ def restore(study: Study, say: Callable[[str], None]) -> None:
 
     Every file that git names through DVC is held against its MD5. What Snakemake made and is what is named gets one
     time, that of its oldest file, so that none looks newer than what was made of it, while what was changed since does.
-    Links into the cache become files of their own where Snakemake has to be able to replace them. Runs get back what
-    lets a redo put their files back instead of training.
+    Links into the cache and somebody else's files become files of one's own where Snakemake has to be able to replace
+    them. Runs get back what lets a redo put their files back instead of training.
 
     Args:
         study: The study.
@@ -143,9 +142,9 @@ def _files(folders: Iterable[Path]) -> Iterator[Path]:
 
 
 def _make_ours(path: Path) -> None:
-    """Replace a link into the cache, or a protected file, by a file of its own."""
-    status = path.lstat()
-    if stat.S_ISLNK(status.st_mode) or status.st_nlink > 1 or not status.st_mode & stat.S_IWUSR:
+    """Replace a link into the cache, or a file that is protected or somebody else's, by a file of its own."""
+    is_foreign = os.geteuid() not in (0, path.lstat().st_uid)  # only its owner and root may set its time
+    if is_foreign or is_linked_or_protected(path):
         time = path.stat().st_mtime_ns
         with atomic_path(path) as temporary:
             shutil.copyfile(path, temporary)
@@ -169,14 +168,19 @@ def _trajectory(root: Path, record: dict[str, Any]) -> Path:
 
 def _is_remembered(root: Path, record: dict[str, Any]) -> bool:
     """Whether a run keeps beside its declared files what lets a redo put these back, and not those of a run before."""
-    kept = find_finished(_resume(root, record), record["spec_digest"], lambda _: None)
-    return kept is not None and kept.record == record
+    folder = _resume(root, record)
+    kept = find_finished(folder, record["spec_digest"], lambda _: None)
+    return kept is not None and kept.record == record and _is_trajectory_of(record, folder / TRAJECTORY)
+
+
+def _is_trajectory_of(record: dict[str, Any], path: Path) -> bool:
+    return path.exists() and bool(file_digest(path) == record["trajectory"])
 
 
 def _foreign_trajectories(root: Path, records: Iterable[dict[str, Any]]) -> Iterator[str]:
     for record in records:
         path = _trajectory(root, record)
-        if not path.exists() or file_digest(path) != record["trajectory"]:
+        if not _is_trajectory_of(record, path):
             yield (
                 f"{path}: absent, or not what run.json says; fetch it anew (`dvc pull {path.relative_to(root)}`), or "
                 f"delete {path.parent} to train the run again"

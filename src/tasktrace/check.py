@@ -13,8 +13,8 @@ from tasktrace.cluster.profile import read_profile
 from tasktrace.cluster.study_jobs import requests_of
 from tasktrace.config import Study
 from tasktrace.errors import DamagedFileError, DataError
+from tasktrace.places import prepared_path
 from tasktrace.planning.checkpoint_sizes import all_checkpoints_bytes, empty_model
-from tasktrace.planning.prepared_sizes import prepared_path
 from tasktrace.provenance import machine
 from tasktrace.settings.prepared import read_prepared
 from tasktrace.settings.raw import raw_state
@@ -56,7 +56,7 @@ def _print_machine(console: Console, root: Path) -> None:
 
 def _check_setting(console: Console, study: Study, name: str) -> list[str]:
     """Print one setting's line; what stops it from running."""
-    prepared = prepared_path(study, name)
+    prepared = study.root / prepared_path(name)
     faults: list[str] = []
     try:
         if prepared.exists():

@@ -10,6 +10,7 @@ from tasktrace.config import Run, Study
 from tasktrace.config.loading import merged, read_yaml
 from tasktrace.config.study import identity
 from tasktrace.errors import ConfigError
+from tasktrace.places import RUNS
 
 Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -52,7 +53,7 @@ def chosen_runs(given: argparse.Namespace, choose: Callable[[Study], list[Run]])
         return given.runs, given.identities
     study = read_study()
     runs = choose(study)
-    return [Path("results/runs") / run.path for run in runs], [identity(study.run_spec(run)) for run in runs]
+    return [RUNS / run.path for run in runs], [identity(study.run_spec(run)) for run in runs]
 
 
 def add_runs(parser: argparse.ArgumentParser) -> None:
@@ -81,21 +82,6 @@ def add_data_and_device(parser: argparse.ArgumentParser) -> None:
 def device_of(given: argparse.Namespace) -> dict[str, Any]:
     """What :func:`add_data_and_device` asked for, as a job on a run takes it."""
     return {"device": given.device, "threads": given.threads}
-
-
-def prepared_path(setting: str) -> Path:
-    """A setting's prepared data."""
-    return Path("data/prepared") / f"{setting}.safetensors"
-
-
-def corrupted_path(setting: str) -> Path:
-    """The folder of a setting's corrupted pictures."""
-    return Path("data/corrupted") / setting
-
-
-def tables_folder(setting: str) -> Path:
-    """The folder of a setting's tables."""
-    return Path("results/tables") / setting
 
 
 def positive(text: str) -> int:

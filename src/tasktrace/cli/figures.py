@@ -6,11 +6,12 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from tasktrace.cli.arguments import Verbs, read_study, tables_folder
+from tasktrace.cli.arguments import Verbs, read_study
 from tasktrace.config.shown import FIGURES, SIMILARITY_FIGURES, TABLES, figure_options, study_figure
 from tasktrace.config.small_studies import SHOWN
 from tasktrace.config.summary import summary_options
 from tasktrace.errors import ConfigError, DataError
+from tasktrace.places import TABLES_FOLDER, selection_path, tables_folder
 
 _SAME_MODULE = {"b_a2": "b_a1", **dict.fromkeys(SIMILARITY_FIGURES, "similarity")}
 """Figures that another one's module draws, with other options."""
@@ -62,9 +63,7 @@ def _add_report(verbs: Verbs) -> None:
 def _report(given: argparse.Namespace) -> None:
     from tasktrace.report import write_report
 
-    selected = given.selected or [
-        Path("results/selected") / f"{arm.path}.json" for arm in read_study().arms(given.setting)
-    ]
+    selected = given.selected or [selection_path(arm.path) for arm in read_study().arms(given.setting)]
     out = given.out or Path("results/report") / f"{given.setting}.html"
     write_report(given.setting, given.tables or tables_folder(given.setting), selected, out)
 
@@ -111,7 +110,7 @@ def _add_of_all(name: str, what: str, out: Path, make: Callable[[list[Path], Pat
     parser.add_argument(
         "--tables",
         type=Path,
-        default=Path("results/tables"),
+        default=TABLES_FOLDER,
         help="where each setting and small study has a folder of tables (default: %(default)s)",
     )
     parser.add_argument("--settings", nargs="+", metavar="NAME", help="these only (default: all that are there)")

@@ -9,10 +9,8 @@ from tasktrace.cli.arguments import (
     Verbs,
     add_data_and_device,
     add_run_folders,
-    corrupted_path,
     device_of,
     minutes,
-    prepared_path,
     read_study,
 )
 from tasktrace.config import Run, Study
@@ -20,6 +18,7 @@ from tasktrace.config.components import Spec
 from tasktrace.config.declarations import declaration
 from tasktrace.config.study import resolved, run_path
 from tasktrace.errors import ConfigError
+from tasktrace.places import corrupted_path, prepared_path, raw_path, selection_path
 
 
 def add_verbs(verbs: Verbs) -> None:
@@ -47,7 +46,7 @@ def _prepare(given: argparse.Namespace) -> None:
     spec = read_study().data_spec(given.setting) if given.spec is None else given.spec
     if given.raw is None:
         check_raw(Path(), spec["name"])
-    prepare(spec, given.raw or Path("data/raw") / spec["name"], given.out or prepared_path(given.setting))
+    prepare(spec, given.raw or raw_path(spec["name"]), given.out or prepared_path(given.setting))
 
 
 def _add_train(verbs: Verbs) -> None:
@@ -74,7 +73,7 @@ def _train(given: argparse.Namespace) -> None:
     jobs = []
     for path, spec in zip(paths, _specs(given, paths, Study.run_spec), strict=True):
         arm = path.rsplit("/", 2)[0]
-        whole = resolved(spec, given.selection or Path("results/selected") / f"{arm}.json")
+        whole = resolved(spec, given.selection or selection_path(arm))
         prepared = given.data or prepared_path(whole["setting"])
         jobs.append(Job(path, whole, prepared, **device_of(given), save_minutes=given.save_minutes))
     with Ending(given.minutes or None).listening() as ending:

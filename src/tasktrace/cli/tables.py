@@ -6,9 +6,10 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from tasktrace.cli.arguments import Verbs, add_runs, chosen_runs, read_study, tables_folder
+from tasktrace.cli.arguments import Verbs, add_runs, chosen_runs, read_study
 from tasktrace.config import Run, Study
 from tasktrace.config.components import component_options
+from tasktrace.places import selection_path, tables_folder
 
 
 def add_verbs(verbs: Verbs) -> None:
@@ -34,7 +35,7 @@ def _select(given: argparse.Namespace) -> None:
     from tasktrace.analysis.selection import select
 
     folders, identities = chosen_runs(given, lambda study: study.candidate_runs(study.find_arm(given.arm)))
-    select(given.arm, folders, given.out or Path("results/selected") / f"{given.arm}.json", identities)
+    select(given.arm, folders, given.out or selection_path(given.arm), identities)
 
 
 def _add_analyse(verbs: Verbs) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tasktrace.config import Arm, Run, Study, shown
 from tasktrace.config.shown import SIMILARITY_FIGURES
+from tasktrace.places import selection_path, tables_folder
 from tasktrace.planning import sizes
 from tasktrace.planning.jobs import ANALYSIS, MEASURE, REFIT, STUDIES, TRAINING, Item, Job
 from tasktrace.planning.shapes import Shape
@@ -59,7 +60,7 @@ def jobs_of_no_setting(study: Study) -> list[Job]:
     jobs = []
     for name, (table, shows) in _SMALL_STUDIES.items():
         spec = study.study_spec(name)
-        is_run = (study.root / "results/tables" / name / table).exists()
+        is_run = (study.root / tables_folder(name) / table).exists()
         shape = Shape(f"study_{name}", spec)
         jobs.append(Job(name, STUDIES, f"study_{name}", Path("study") / f"{name}.tsv", (Item(is_run, (shape,)),)))
         jobs += [_job(name, _rule_of(page), is_run and _is_shown(study, name, page)) for page in shows]
@@ -102,7 +103,7 @@ class _Analysis:
     def _is_tabled(self, rule: str) -> bool:
         """Whether the tables of a rule are there, and nothing that they are made of is left."""
         study, setting = self._study, self._setting
-        if not (study.root / "results/tables" / setting / _FIRST_TABLES[rule]).exists():
+        if not (study.root / tables_folder(setting) / _FIRST_TABLES[rule]).exists():
             return False
         if rule == "corruption":
             return self._is_done(REFIT)
@@ -112,7 +113,7 @@ class _Analysis:
         return self._are_trained(runs_of.get(rule, study.selected_runs_of)(setting))
 
     def _selection(self, arm: Arm) -> Job:
-        is_there = (self._study.root / "results/selected" / f"{arm.path}.json").exists()
+        is_there = (self._study.root / selection_path(arm.path)).exists()
         is_done = is_there and self._are_trained(self._study.candidate_runs(arm))
         return _job(self._setting, "select", is_done, Path("select", f"{arm.path}.tsv"))
 

@@ -15,9 +15,10 @@ from tasktrace.config import Study
 from tasktrace.config.study import REFIT_VERSION, TRAINING_VERSION
 from tasktrace.errors import ConfigError, TasktraceError
 from tasktrace.files import digest, write_json
+from tasktrace.places import prepared_path
 from tasktrace.planning.device import Device
 from tasktrace.planning.jobs import ANALYSIS, CORRUPT, ON_DEVICE, Item, Job, Spec
-from tasktrace.planning.prepared_sizes import is_prepared, prepared_path
+from tasktrace.planning.prepared_sizes import is_prepared
 from tasktrace.planning.shapes import Shape
 from tasktrace.planning.timings import ANY_SETTING, Known, Timings
 
@@ -172,7 +173,7 @@ def _try(study: Study, setting: str, device: Device, shapes: Sequence[Shape]) ->
     asked = {
         "device": "cuda" if device.is_gpu else "cpu",
         "threads": device.threads,
-        "prepared": str(prepared_path(study, setting)),
+        "prepared": str(study.root / prepared_path(setting)),
         "data": study.data_spec(setting),
         "folder": str(folder),
         "trials": [{"key": own.key, "activity": own.activity, "example": own.example} for own in shapes],

@@ -2,24 +2,19 @@
 
 import json
 import math
-from pathlib import Path
 from typing import Any
 
 from safetensors import safe_open
 
 from tasktrace.config import Study
 from tasktrace.config.declarations import declaration
+from tasktrace.places import prepared_path
 from tasktrace.settings.prepared import SPLITS, Prepared
-
-
-def prepared_path(study: Study, setting: str) -> Path:
-    """A setting's prepared file."""
-    return study.root / "data/prepared" / f"{setting}.safetensors"
 
 
 def is_prepared(study: Study, setting: str) -> bool:
     """Whether the setting's data has been prepared as the study asks for."""
-    path = prepared_path(study, setting)
+    path = study.root / prepared_path(setting)
     try:
         made_from = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["spec"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -32,7 +27,7 @@ def task_kinds(study: Study, setting: str) -> dict[str, Any]:
     tasks = declaration("setting", study.settings[setting]["setting"]).tasks
     if not is_prepared(study, setting):
         return {name: name for name in tasks}
-    with safe_open(prepared_path(study, setting), framework="numpy") as stream:
+    with safe_open(study.root / prepared_path(setting), framework="numpy") as stream:
         held = set(stream.keys())
         sizes = {
             name: [stream.get_slice(f"{name}/{split}/index").get_shape()[0] for split in SPLITS]
@@ -53,7 +48,7 @@ def corrupted_bytes(study: Study, setting: str) -> int | None:
     from tasktrace.corruption_transfer.data import plan
 
     spec = study.corruption_spec(setting)
-    with safe_open(prepared_path(study, setting), framework="numpy") as stream:
+    with safe_open(study.root / prepared_path(setting), framework="numpy") as stream:
         shape: list[int] = stream.get_slice("inputs").get_shape()
         names = [f"{task}/{split}/index" for task in spec["tasks"] for split in ("train", "test")]
         tensors = {name: stream.get_tensor(name) for name in names}

@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tasktrace.config import Study
+from tasktrace.places import prepared_path
 from tasktrace.planning.amounts import Amount, Total
 from tasktrace.planning.jobs import GRID, SELECTED, SWEEP
 from tasktrace.planning.plan import Asked, Part, Plan, make_plan
@@ -139,7 +140,7 @@ def _notes(plan: Plan) -> Iterator[str]:
     if plan.total.left.wall_seconds.unknown:
         yield f"{_UNKNOWN} is not known, {_AT_LEAST} is more than: `tasktrace plan --calibrate` tries here what it can."
     for setting in plan.calibration.not_prepared:
-        path = f"data/prepared/{setting}.safetensors"
+        path = prepared_path(setting)
         yield f"{escape(setting)}: nothing to try without data; `snakemake --cores 1 {path}` prepares it."
     for what, why in plan.calibration.failed.items():
         yield f"{escape(what)}: [bold]cannot be done[/bold]: {escape(why)}"

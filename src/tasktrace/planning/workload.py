@@ -12,6 +12,7 @@ from tasktrace.config import Arm, Run, Study
 from tasktrace.config.arms import parse_point
 from tasktrace.config.declarations import declaration
 from tasktrace.config.study import identity
+from tasktrace.places import RUNS, corrupted_path, prepared_path, selection_path
 from tasktrace.planning import sizes
 from tasktrace.planning.analysis_jobs import analysis_jobs
 from tasktrace.planning.jobs import (
@@ -28,7 +29,7 @@ from tasktrace.planning.jobs import (
     jobs_of,
     pack_name,
 )
-from tasktrace.planning.prepared_sizes import corrupted_bytes, is_prepared, prepared_path, task_kinds
+from tasktrace.planning.prepared_sizes import corrupted_bytes, is_prepared, task_kinds
 from tasktrace.planning.shapes import (
     Shape,
     checkpoint_key,
@@ -82,7 +83,7 @@ class _Workload:
 
     def _prepare(self) -> Job:
         is_done = is_prepared(self._study, self._setting)
-        path = prepared_path(self._study, self._setting)
+        path = self._study.root / prepared_path(self._setting)
         size = path.stat().st_size if is_done else None
         shape = Shape("prepare", {"data": self._study.data_spec(self._setting)})
         return self._job(PREPARE, "prepare", Item(is_done, (shape,), other_bytes=size))
@@ -90,7 +91,7 @@ class _Workload:
     def _corrupt(self) -> Job:
         study, setting = self._study, self._setting
         spec = study.corruption_spec(setting)
-        record = _read(study.root / "data/corrupted" / setting / "corrupted.json", "spec")
+        record = _read(study.root / corrupted_path(setting) / "corrupted.json", "spec")
         is_done = record is not None and record["spec"] == spec
         shape = corrupt_shape(spec, declaration("setting", self._block["setting"]).white)
         return self._job(CORRUPT, "corrupt", Item(is_done, (shape,), other_bytes=corrupted_bytes(study, setting)))
@@ -149,7 +150,7 @@ class _Workload:
         """The points that a run may be trained at, one per batch size, with the lowest learning rate."""
         if run.point != SELECTED:
             return [parse_point(run.point)]
-        selection = _read(self._study.root / "results/selected" / f"{run.arm.path}.json", "point")
+        selection = _read(self._study.root / selection_path(run.arm.path), "point")
         if selection is not None:
             return [selection["point"]]
         points = [parse_point(own.point) for own in self._study.sweep_runs(run.arm)]
@@ -195,7 +196,7 @@ class _Workload:
         return [tasks[name] for name in arm.tasks]
 
     def _folder(self, run: Run) -> Path:
-        return self._study.root / "results/runs" / run.path
+        return self._study.root / RUNS / run.path
 
 
 def _read(path: Path, has: str) -> Spec | None:

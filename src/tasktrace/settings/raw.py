@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tasktrace.errors import DataError
 from tasktrace.files import file_digest
+from tasktrace.places import raw_path
 from tasktrace.settings import setting_module
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def verify(sources: list[Source]) -> None:
 
 def raw_folder(study: "Study", setting: str) -> Path:
     """The folder of a setting's raw files, which settings of one module share."""
-    return study.root / "data/raw" / str(study.find_setting(setting)["setting"])
+    return study.root / raw_path(str(study.find_setting(setting)["setting"]))
 
 
 def raw_state(study: "Study", setting: str) -> tuple[str, list[str]]:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tasktrace.config import Study
+from tasktrace.places import RUNS
 from tasktrace.status.document import document
 from tasktrace.status.lists import at_work, ended
 from tasktrace.status.runs import DIVERGED, FAILED, STOPPED
@@ -56,7 +57,7 @@ def show_status(study: Study, asked: Asked) -> None:
         study.find_setting(name)
     surveyed = survey(study, list(dict.fromkeys(asked.settings)) or list(study.settings))
     counting = Counting(surveyed)
-    folder = study.root / "results/runs"
+    folder = study.root / RUNS
     if asked.as_json:
         print(json.dumps(document(surveyed, counting, asked.by, folder), allow_nan=False))
         return

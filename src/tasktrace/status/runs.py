@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tasktrace.config.study import identity
+from tasktrace.places import RESUME
 
 FINISHED = "finished"
 DIVERGED = "diverged"
@@ -147,7 +148,7 @@ def _standing(folder: Path, expected: str) -> Standing:
     recorded = _recorded(folder, expected)
     if recorded is not None and recorded.state in DONE:
         return recorded
-    resume = folder / ".resume"
+    resume = folder / RESUME
     names = _names(resume)
     if "lock" in names:
         holder = _holder(resume / "lock")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tasktrace.config import Run, Study
 from tasktrace.config.arms import SELECTED, Arm
 from tasktrace.config.study import identity
+from tasktrace.places import RUNS
 from tasktrace.status.runs import DONE, Extra, Standing, read_extra, read_standing
 
 _READERS = 32
@@ -98,7 +99,7 @@ def plan(study: Study, setting: str) -> list[Planned]:
 
 
 def _look(study: Study, planned: Planned) -> Surveyed:
-    folder = study.root / "results/runs" / planned.run.path
+    folder = study.root / RUNS / planned.run.path
     standing = read_standing(folder, planned.identity)
 
     def extra(record: str, lock: str) -> Extra:

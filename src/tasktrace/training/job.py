@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tasktrace.errors import DataError, TasktraceError
+from tasktrace.places import RUNS
 from tasktrace.settings.prepared import Prepared, read_prepared
 from tasktrace.training.ending import StoppedError
 
@@ -35,7 +36,7 @@ class RunJob:
     @property
     def folder(self) -> Path:
         """The run's folder."""
-        return self.root / "results/runs" / self.path
+        return self.root / RUNS / self.path
 
     def finished_record(self) -> dict[str, Any]:
         """The content of the ``run.json`` of the run, which has finished.

@@ -15,6 +15,7 @@ from tasktrace.errors import DamagedFileError, TasktraceError
 from tasktrace.files import atomic_path, digest, discard_temporaries, file_digest, write_json
 from tasktrace.locking import exclusive
 from tasktrace.methods import NonFiniteError
+from tasktrace.places import RESUME
 from tasktrace.progress import KeptReporter, Reporter, reporter
 from tasktrace.provenance import machine, peak_memory
 from tasktrace.settings.prepared import prepared_content, read_prepared
@@ -56,7 +57,7 @@ def run(job: Job, ending: Ending | None = None) -> dict[str, Any]:
         DataError: The prepared data is absent or of another spec.
         DamagedFileError: Prepared data or an epoch's checkpoint is not what was written.
     """
-    folder, epochs = job.folder / ".resume", job.spec["epochs"]
+    folder, epochs = job.folder / RESUME, job.spec["epochs"]
     with (
         exclusive(folder / "lock", "training"),
         KeptReporter(reporter(job.path, epochs), folder / LOG, epochs) as report,

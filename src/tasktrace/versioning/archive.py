@@ -8,6 +8,7 @@ from typing import Any
 
 from tasktrace.errors import DamagedFileError, DataError
 from tasktrace.files import write_text
+from tasktrace.places import CORRUPTED_DATA, PREPARED_DATA, RUNS
 from tasktrace.training.checkpoints import keep_final, verify
 from tasktrace.training.finals import FOLDER, final_path, is_final_of, read_final
 from tasktrace.versioning.cache import Cache
@@ -23,9 +24,9 @@ from tasktrace.versioning.pointers import (
     naming,
     read_pointer,
 )
-from tasktrace.versioning.records import RUNS, finished_records
+from tasktrace.versioning.records import finished_records
 
-_PREPARED = ("data/prepared", "data/corrupted")
+_PREPARED = (PREPARED_DATA.as_posix(), CORRUPTED_DATA.as_posix())
 
 Record = dict[str, Any]
 

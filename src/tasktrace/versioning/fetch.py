@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tasktrace.config import Study
 from tasktrace.errors import DataError
+from tasktrace.places import raw_path
 from tasktrace.settings import setting_module
 from tasktrace.settings.raw import download, missing, raw_folder, raw_state
 from tasktrace.versioning.pointers import DATA, Content, content_of, is_named, name_content, naming, read_pointer
@@ -51,11 +52,10 @@ def check_raw(root: Path, module: str) -> None:
     Raises:
         DataError: The data cannot be fetched, or is not what is named.
     """
-    raw = root / "data/raw" / module
-    path = raw.relative_to(root).as_posix()
+    path = raw_path(module).as_posix()
     if read_pointer(root / DATA).get(path) is not None:
-        _download(module, module, raw)
-        is_named(root / DATA, path, content_of(raw))
+        _download(module, module, root / path)
+        is_named(root / DATA, path, content_of(root / path))
 
 
 def _download(what: str, name: str, raw: Path) -> None:

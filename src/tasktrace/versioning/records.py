@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tasktrace.errors import DamagedFileError
-
-RUNS = Path("results/runs")
+from tasktrace.places import RUNS
 
 
 def finished_records(root: Path) -> Iterator[dict[str, Any]]:

@@ -11,21 +11,21 @@ from typing import Any
 from tasktrace.config import Study
 from tasktrace.errors import DamagedFileError
 from tasktrace.files import atomic_path, file_digest, is_linked_or_protected
-from tasktrace.planning.prepared_sizes import prepared_path
+from tasktrace.places import CORRUPTED_DATA, PREPARED_DATA, RESUME, RUNS, prepared_path
 from tasktrace.status.runs import DONE, OUTDATED
 from tasktrace.status.survey import survey
 from tasktrace.training.finished import TRAJECTORY, Finished, find_finished, keep_finished
 from tasktrace.versioning.cache import Cache, Named
 from tasktrace.versioning.dvc import cache_folder, check_idle
 from tasktrace.versioning.pointers import CHECKPOINTS, DATA, LOCK, PREPARED, read_pointer
-from tasktrace.versioning.records import RUNS, finished_records
+from tasktrace.versioning.records import finished_records
 
 _POINTERS = (LOCK, PREPARED, CHECKPOINTS, DATA)
 
-_LEVELLED = ("results", "data/prepared", "data/corrupted")
+_LEVELLED = (Path("results"), PREPARED_DATA, CORRUPTED_DATA)
 """What Snakemake made, and compares the times of."""
 
-_REWRITTEN = (*_LEVELLED, ".snakemake/metadata")
+_REWRITTEN = (*_LEVELLED, Path(".snakemake/metadata"))
 """What Snakemake and jobs replace, and refuse to where DVC has protected it; checkpoints are replaced by name."""
 
 
@@ -159,7 +159,7 @@ def _level(paths: list[Path]) -> None:
 
 
 def _resume(root: Path, record: dict[str, Any]) -> Path:
-    return root / RUNS / str(record["run"]) / ".resume"
+    return root / RUNS / str(record["run"]) / RESUME
 
 
 def _trajectory(root: Path, record: dict[str, Any]) -> Path:
@@ -194,5 +194,5 @@ def _tell_study(study: Study, say: Callable[[str], None]) -> None:
         say(f"{setting}: {done} of {states.total()} runs done")
         if states[OUTDATED]:
             say(f"{setting}: {states[OUTDATED]} runs were trained with other options, and train again")
-        if done and not prepared_path(study, setting).exists():
+        if done and not (study.root / prepared_path(setting)).exists():
             say(f"{setting}: no prepared data here; what is to train needs it (`dvc pull {PREPARED}`)")

@@ -36,8 +36,8 @@ def main() -> None:
     lines = []
     for stage, what in STAGES.items():
         expected, taken = zip(*(own[stage] for own in rounds), strict=True)
-        ratios = [a / b for a, b in zip(expected, taken, strict=True)]
-        lines.append(Line("expected over taken", what, ratios, list(expected), BOUND))
+        ratios = [max(a / b, b / a) for a, b in zip(expected, taken, strict=True)]
+        lines.append(Line("the larger of expected and taken over the smaller", what, ratios, list(taken), BOUND))
     print(table(lines))
 
 

@@ -203,6 +203,13 @@ def test_a_damaged_file_of_final_epochs_is_named_and_does_not_take_the_whole_one
     assert_refused(finals, DamagedFileError, "nothing was archived:\n", f"{path}: damaged, or of another run")
 
 
+def test_a_file_of_final_epochs_that_was_deleted_is_made_anew_where_the_checkpoints_are(finals):
+    before = read_pointer(finals / "checkpoints.dvc")
+    take_away(finals, ONE, "final")
+    assert archived(finals)[0].startswith("checkpoints/final-epochs: 1 of 3")
+    assert read_pointer(finals / "checkpoints.dvc") == before
+
+
 def test_a_run_that_was_trained_anew_is_archived_anew_beside_one_whose_final_epochs_alone_are_here(finals, write_run):
     before = read_pointer(finals / "checkpoints.dvc")
     take_away(finals, TWO, "packed")

@@ -158,6 +158,13 @@ def test_raw_data_other_than_the_named_is_not_prepared(project, capsys):
     assert not prepared.exists()
     shutil.rmtree(raw)
     assert main(["prepare", "digits"]) == 1
+    assert "data/raw/digits: not here, and data.dvc names it: `dvc pull data/raw/digits`" in capsys.readouterr().err
+
+
+def test_raw_data_that_is_named_and_placed_by_its_user_is_asked_for_where_it_is_not_here(project):
+    name_content(project / "data.dvc", "data/raw/cityscapes", OTHER)
+    with pytest.raises(DataError, match=r"otherwise put there the preprocessed release \(train/ and val/"):
+        check_raw(project, "cityscapes")
 
 
 def test_raw_data_that_is_not_named_or_is_asked_for_by_its_folder_is_prepared(project):

@@ -50,6 +50,7 @@ TREES = {
         "__pycache__/module.pyc": b"5",
         "folder/.resume/state": b"6",
         ".refit/heads/state": b"7",
+        "folder/.dvc/config": b"8",
     },
     "not_left_behind": {
         "file.tmp": b"1",

@@ -346,13 +346,14 @@ def test_a_run_that_finished_here_stays_one(pulled):
 def test_a_run_that_lost_the_trajectory_it_kept_gets_it_back(pulled, damage):
     _, record = remembered_record(pulled)
     declared = pulled / "results/runs" / ALONE / "trajectory.parquet"
-    keep_finished(resume(pulled, ALONE), Finished(record), declared)
+    keep_finished(resume(pulled, ALONE), Finished(record), declared)  # it finished here
     kept = resume(pulled, ALONE) / "trajectory.parquet"
     kept.unlink()
     if damage == "altered":
         kept.write_text("another")
     assert "runs: 3 restored" in restored(pulled)
     assert kept.read_bytes() == declared.read_bytes()
+    assert not find_finished(kept.parent, record["spec_digest"], print).is_restored
     assert "runs: 0 restored" in restored(pulled)
 
 

@@ -36,8 +36,8 @@ COLUMNS = [
     "note",
 ]
 """``tolerance`` is how far apart two numbers of the stated uncertainty may be, NaN where none is stated; ``within``
-whether ours is no further from the published one, of fewer than three seeds not said; ``note`` what is uncertain of the
-published number."""
+whether ours is no further from the published one, None for fewer than three seeds or units that are not known; ``note``
+what is uncertain of the published number."""
 
 DEVIATIONS = 2.0
 """Study A's own rule: standard deviations over seeds within which a number counts as the same."""

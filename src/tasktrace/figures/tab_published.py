@@ -12,10 +12,10 @@ from tasktrace.files import write_text
 from tasktrace.rows import write_table
 
 _TEXT = """Numbers of the papers' tables that something run here can be compared with: of study A Table 1, of study B
-Tables 1, 2, A3, Δm of A4 to A7, and A10 and A11. Within: ours, of three seeds or more, is no further
-from the published one than the tolerance, which is two standard deviations over seeds (of ours, and of the published
-number where the paper states one; added as squares), or the toy problem's own; where neither is known there is none,
-and no verdict. A reduced run (fewer samples, epochs, seeds, or another network) is not expected to agree."""
+Tables 1, 2, A3, Δm of A4 to A7, and A10 and A11. Within: ours, of three seeds or more, is no further from the published
+one than the tolerance, which is two standard deviations over seeds (of ours, and of the published number where the
+paper states one; added as squares), or the toy problem's own; where neither is known, or the published number's unit is
+not, there is no verdict. A reduced run (fewer samples, epochs, seeds, or another network) is not expected to agree."""
 
 _HEADS = [
     "setting",

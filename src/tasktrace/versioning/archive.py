@@ -112,7 +112,7 @@ def _check(survey: _Survey, root: Path) -> None:
     _check_finals(survey.elsewhere, root)
     for path in survey.added[DATA]:
         is_named(root / DATA, path, content_of(root / path))
-    _check_kept(survey.added, root)
+    _check_kept(survey, root)
 
 
 def _verify(survey: _Survey, root: Path) -> None:
@@ -147,36 +147,39 @@ def _check_finals(elsewhere: list[Record], root: Path) -> None:
         )
 
 
-def _check_kept(added: dict[Path, list[str]], root: Path) -> None:
+def _check_kept(survey: _Survey, root: Path) -> None:
     """Refuse to name something again without files that it was archived with, whoever made them."""
     cache = Cache(cache_folder(root))
+    to_come = {root / final_path(record) for record in survey.here}
     for pointer in (PREPARED, CHECKPOINTS):
         named = read_pointer(root / pointer)
-        for path in added[pointer]:
+        for path in survey.added[pointer]:
             md5 = named.get(path)
-            fault = None if md5 is None else _loss(root, pointer, path, md5, cache)
+            if md5 is None:
+                continue
+            files = cache.content(root / path, md5)
+            if files is None:
+                # The records here do not do instead: they know nothing of runs that were archived and never pulled.
+                fault = "" if content_of(root / path).md5 == md5 else _unknown(path, pointer)
+            else:
+                absent = [own.path for own in files if not own.path.exists() and own.path not in to_come]
+                fault = _lost([own.relative_to(root) for own in absent], path, pointer) if absent else ""
             if fault:
                 raise DataError(f"{path}: {fault}, or take its entry out of {pointer} to archive what is here")
 
 
-def _loss(root: Path, pointer: Path, path: str, md5: str, cache: Cache) -> str | None:
-    """What would be left out of something that is named again, and how to get it."""
-    named = cache.content(root / path, md5)
-    if named is not None:
-        absent = [own.path.relative_to(root) for own in named if not own.path.exists()]
-        if not absent:
-            return None
-        return (
-            f"{len(absent)} files that {pointer} names are not here, such as {absent[0]}, and would be left out of it; "
-            f"fetch them first (`dvc pull {path}`; where that would take away what is new here, `dvc pull {absent[0]}` "
-            "and so on)"
-        )
-    # The records here do not do instead: they know nothing of runs that were archived and never pulled.
-    if content_of(root / path).md5 == md5:
-        return None
+def _unknown(path: str, pointer: Path) -> str:
     return (
         f"not what {pointer} names, and which files that has is not known here, so that some could be left out of it; "
         f"fetch it into the cache first (`dvc fetch {path}`, which leaves the files here as they are)"
+    )
+
+
+def _lost(absent: list[Path], path: str, pointer: Path) -> str:
+    return (
+        f"{len(absent)} files that {pointer} names are not here, such as {absent[0]}, and would be left out of it; "
+        f"fetch them first (`dvc pull {path}`; where that would take away what is new here, `dvc pull {absent[0]}` and "
+        "so on)"
     )
 
 

@@ -55,6 +55,12 @@ def check_raw(root: Path, module: str) -> None:
     path = raw_path(module).as_posix()
     if read_pointer(root / DATA).get(path) is not None:
         _download(module, module, root / path)
+        if not (root / path).exists():
+            placed = getattr(setting_module(module), "PLACED_BY_USER", "")
+            otherwise = f"; otherwise put there {placed}" if placed else ""
+            raise DataError(
+                f"{path}: not here, and {DATA} names it: `dvc pull {path}` brings it, if it was pushed{otherwise}"
+            )
         is_named(root / DATA, path, content_of(root / path))
 
 

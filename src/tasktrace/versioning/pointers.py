@@ -33,7 +33,7 @@ _CONTENT = ("md5", "size", "nfiles", "hash", "path")
 """What an entry says of its content; what else it says is its owner's, such as ``remote`` or ``push``."""
 
 # What DVC leaves out wherever it stands: of itself, and by those lines of the shipped .dvcignore that name no place.
-_LEFT_OUT_FOLDERS = {".git", ".hg", "__pycache__", ".resume", ".refit"}
+_LEFT_OUT_FOLDERS = {".git", ".hg", ".dvc", "__pycache__", ".resume", ".refit"}
 _LEFT_OUT = (".git", ".*.tmp")
 
 _LOCK = Path("logs/pointers.lock")

@@ -81,7 +81,9 @@ def restore(study: Study, say: Callable[[str], None]) -> None:
         _make_ours(path)
     _level([path for path in found.whole if any(path.is_relative_to(root / name) for name in _LEVELLED)])
     for record in forgotten:
-        keep_finished(_resume(root, record), Finished(record, is_restored=True), _trajectory(root, record))
+        keep_finished(
+            _resume(root, record), Finished(record, _is_from_elsewhere(root, record)), _trajectory(root, record)
+        )
     say(f"runs: {len(forgotten)} restored")
     _tell_study(study, say)
 
@@ -171,6 +173,12 @@ def _is_remembered(root: Path, record: dict[str, Any]) -> bool:
     folder = _resume(root, record)
     kept = find_finished(folder, record["spec_digest"], lambda _: None)
     return kept is not None and kept.record == record and _is_trajectory_of(record, folder / TRAJECTORY)
+
+
+def _is_from_elsewhere(root: Path, record: dict[str, Any]) -> bool:
+    """Whether a run that is restored did not finish here, so that its checkpoints need not be here."""
+    kept = find_finished(_resume(root, record), record["spec_digest"], lambda _: None)
+    return kept is None or kept.record != record or kept.is_restored
 
 
 def _is_trajectory_of(record: dict[str, Any], path: Path) -> bool:

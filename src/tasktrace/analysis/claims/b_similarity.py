@@ -36,7 +36,7 @@ def magnitudes_are_lower(tables: Tables) -> Finding | None:
     )
     mostly = lower.groupby("seed").mean() > 0.5
     holds = True if lower.all() else None if mostly.any() else False
-    return judged(holds, numbers, _seeds(means), "longer training, or more samples: the epochs disagree", len(lower))
+    return judged(holds, numbers, _seeds(means), "more samples: the epochs disagree", len(lower))
 
 
 def gap_is_constant(tables: Tables) -> Finding | None:

@@ -29,7 +29,6 @@ include: "workflow/rules/report.smk"
 
 
 onerror:
-    mark_failures(Path(), since=BEGAN)
     print(
         "\n`tasktrace status` lists the runs that failed, each with its last word; on a cluster, `tasktrace check "
         "--profile slurm` says what it would refuse."

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import time
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -13,7 +12,6 @@ from tasktrace.config import Study, shown
 from tasktrace.config.loading import read_yaml
 from tasktrace.config.study import identity
 from tasktrace.errors import TasktraceError
-from tasktrace.failures import mark_failures
 from tasktrace.versioning.pointers import DATA, read_pointer
 
 try:
@@ -23,8 +21,6 @@ try:
     RAW = read_pointer(DATA)
 except TasktraceError as error:
     raise WorkflowError(str(error)) from None
-
-BEGAN = time.time()
 
 
 wildcard_constraints:

@@ -106,7 +106,7 @@ def is_named(file: Path, path: str, found: Content) -> bool:
     if named not in (None, found.md5):
         raise DataError(
             f"{path}: not what {file.name} names: its MD5 there is {named}, here it is {found.md5}, of {found.files} "
-            f"files with {found.size:,} bytes. To have what is named: take the folder away, then fetch it again or `dvc "
+            f"files with {found.size:,} bytes. To have what is named: take the folder away and fetch it again, or `dvc "
             f"pull {path}`. To go on with what is here: take its entry out of {file.name}, fetch again, and commit "
             f"{file.name}"
         )
